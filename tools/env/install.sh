@@ -11,7 +11,7 @@ watched() {
   "$@" >>"$log" 2>&1 &
   installer=$!
   while kill -0 "$installer" 2>/dev/null; do
-    sleep 0.5
+    sleep 0.2
     ((SECONDS < next)) && continue
     next=$((SECONDS + 10))
     line=$(tail -n 1 "$log" 2>/dev/null | tr -d '\r')
