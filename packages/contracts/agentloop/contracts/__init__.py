@@ -44,6 +44,7 @@ from agentloop.contracts.errors import (
     TrackingFailed,
     TrainingDiverged,
     TrainingError,
+    VersioningFailed,
     VersionNotFound,
 )
 from agentloop.contracts.models import (
@@ -154,6 +155,7 @@ __all__ = [
     "ValidationReport",
     "VersionNotFound",
     "VersionTraffic",
+    "VersioningFailed",
     "canonical_json",
     "from_dict",
     "load_spec",

@@ -9,7 +9,8 @@
     │   ├── TargetMissing    23
     │   ├── SourceUnreadable 24
     │   ├── SchemaMismatch   25
-    │   └── DataQualityError 26
+    │   ├── DataQualityError 26
+    │   └── VersioningFailed 27
     ├── TrainingError        30
     │   ├── TrainingDiverged 31
     │   └── TrackingFailed   32
@@ -229,6 +230,20 @@ class DataQualityError(DataError):
     @property
     def next_step(self) -> str:  # type: ignore[override]
         return "fix the data, or relax data.checks in loop.yaml"
+
+
+@dataclass(eq=False)
+class VersioningFailed(DataError):
+    """git or DVC could not record a dataset version."""
+
+    reason: str
+    kept: str = "The versions before it were kept; the new one is not complete."
+    next_step: str = "run the same command again: it goes on where this one stopped"
+    exit_code: ClassVar[int] = 27
+
+    @property
+    def summary(self) -> str:
+        return f"The dataset could not be versioned: {self.reason}."
 
 
 # --- training ------------------------------------------------------------------------------------
