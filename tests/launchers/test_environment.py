@@ -57,7 +57,7 @@ def test_a_failed_renewal_brings_the_old_environment_back(checkout):
     (checkout.venv / "mine").touch()
     (checkout.root / "requirements.lock").write_text("torch==2.13.0\n")
     checkout.uv_installs_with("exit 2")
-    assert checkout.run().returncode == 70
+    assert checkout.run().returncode == 79
     assert (checkout.venv / "mine").exists()
 
 
