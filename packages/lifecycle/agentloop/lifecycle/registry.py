@@ -6,9 +6,9 @@ from dataclasses import replace
 from threading import Lock
 from typing import Protocol
 
-from agentloop.contracts.errors import VersionNotFound
+from agentloop.contracts.errors import InvalidVersion, VersionNotFound
 from agentloop.contracts.models import ModelVersion
-from agentloop.lifecycle.transitions import Trigger, next_stage
+from agentloop.lifecycle.transitions import TRANSITIONS, Trigger, next_stage
 
 
 class RegistryReader(Protocol):
@@ -31,7 +31,10 @@ class Registry(RegistryReader, Protocol):
     """What the loop may do."""
 
     def register(self, candidate: ModelVersion, idempotency_key: str) -> ModelVersion:
-        """Register once a key: a second call with the key returns the first call's version."""
+        """Register once a key: a second call with the key returns the first call's version.
+
+        Raises InvalidVersion if the number belongs to another key's version.
+        """
 
     def transition(self, model: str, version: str, trigger: Trigger) -> ModelVersion:
         """Move a version along the table. Raises IllegalTransition, VersionNotFound."""
@@ -74,9 +77,13 @@ class MemoryRegistry:
             known = self.find(candidate.model, idempotency_key)
             if known is not None:
                 return known
-            self._versions.setdefault(candidate.model, {})[candidate.version] = candidate
-            self._keys[candidate.model, idempotency_key] = candidate.version
-            return candidate
+            if candidate.version in self._versions.get(candidate.model, {}):
+                reason = "another model is registered under it already"
+                raise InvalidVersion(candidate.version, reason)
+            kept = replace(candidate, metrics=dict(candidate.metrics), tags=dict(candidate.tags))
+            self._versions.setdefault(kept.model, {})[kept.version] = kept
+            self._keys[kept.model, idempotency_key] = kept.version
+            return kept
 
     def transition(self, model: str, version: str, trigger: Trigger) -> ModelVersion:
         with self._lock:
@@ -94,3 +101,13 @@ class MemoryRegistry:
     def _put(self, version: ModelVersion) -> ModelVersion:
         self._versions[version.model][version.version] = version
         return version
+
+
+def advance(registry: Registry, model: str, version: str, *triggers: Trigger) -> ModelVersion:
+    """Apply each trigger that has an edge from where the version stands; skip the others, so that
+    work repeated after a kill moves nothing twice. Raises VersionNotFound."""
+    current = registry.get(model, version)
+    for trigger in triggers:
+        if (current.stage, trigger) in TRANSITIONS:
+            current = registry.transition(model, version, trigger)
+    return current
