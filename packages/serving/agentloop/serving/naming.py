@@ -1,0 +1,34 @@
+"""How versions are named in Serve, in the edge and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+NAMESPACE = "agentloop"
+EDGE_ACTOR = "agentloop-edge"
+
+
+def app_name(model: str, version: str) -> str:
+    """The Serve application, and its route without the slash, of one version."""
+    return f"{model}--{version}"
+
+
+def private_path(model: str, version: str) -> str:
+    """The public edge's path to one version at any weight; loopback only."""
+    return f"/_versions/{model}/{version}"
+
+
+def run_dir(home: Path) -> Path:
+    """Sockets and generated files of the serving plane of ``home``.
+
+    It lies outside ``home`` because a unix socket's path must stay under 107 characters.
+    """
+    digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:10]
+    return Path(f"/tmp/agentloop-{os.getuid()}-{digest}")
+
+
+def socket_path(folder: Path, app: str) -> Path:
+    """The unix socket of one version's listener."""
+    return folder / f"{hashlib.sha256(app.encode()).hexdigest()[:12]}.sock"
