@@ -11,8 +11,8 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from agentloop.contracts.errors import SpecError, SpecIssue, SpecIssueKind
 from agentloop.contracts.spec import FAMILIES, LoopSpec
+from agentloop.contracts.spec_errors import SpecError, SpecIssue, SpecIssueKind
 
 MAX_SPEC_BYTES = 1_000_000
 MAX_ISSUES = 10
@@ -112,7 +112,7 @@ def _real_loc(loc: Loc, lines: dict[Loc, int]) -> Loc:
     real: Loc = ()
     for position, part in enumerate(loc):
         last = position == len(loc) - 1
-        if (*real, part) in lines or last and (not real or real in lines):
+        if (*real, part) in lines or (last and (not real or real in lines)):
             real = (*real, part)
     return real
 

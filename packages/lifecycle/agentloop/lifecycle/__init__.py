@@ -15,7 +15,7 @@ from agentloop.lifecycle.features import (
     fit_features,
 )
 from agentloop.lifecycle.reference import ColumnReference, ReferenceProfile, build_reference
-from agentloop.lifecycle.registry import MemoryRegistry, Registry, RegistryReader
+from agentloop.lifecycle.registry import MemoryRegistry, Registry, RegistryReader, advance
 from agentloop.lifecycle.signing import Signer, open_signer, verify_report
 from agentloop.lifecycle.transitions import INITIAL_STAGE, TRANSITIONS, Trigger, next_stage
 from agentloop.lifecycle.versioning import (
@@ -44,6 +44,7 @@ __all__ = [
     "Signature",
     "Signer",
     "Trigger",
+    "advance",
     "build_reference",
     "fit_features",
     "next_stage",

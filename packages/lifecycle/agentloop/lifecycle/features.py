@@ -5,6 +5,7 @@ It is data (JSON), never code, so that training and serving cannot differ and no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ class FeaturePipeline:
     @property
     def names(self) -> tuple[str, ...]:
         """The raw columns a request must have."""
-        return tuple(f.name for f in (*self.numeric, *self.categorical))
+        return (*(f.name for f in self.numeric), *(f.name for f in self.categorical))
 
     @property
     def width(self) -> int:
@@ -107,7 +108,12 @@ def to_floats(values: npt.NDArray[Any] | Sequence[Any]) -> npt.NDArray[np.float6
 
 def to_texts(values: npt.NDArray[Any] | Sequence[Any]) -> list[str | None]:
     """Text of each value; None for None and NaN."""
-    return [None if v is None or v != v else str(v) for v in np.asarray(values).reshape(-1)]
+    array = np.asarray(values).reshape(-1)
+    return [None if v is None or _is_nan(v) else str(v) for v in array]
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _fit_numeric(name: str, values: npt.NDArray[np.float64]) -> NumericFeature:

@@ -1,0 +1,30 @@
+"""stdout is the result, stderr is the diagnosis."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+
+@contextmanager
+def keep_stdout_for_the_result(debug: bool) -> Iterator[TextIO]:
+    """Yield the real stdout, and send whatever libraries print, from Python or below, to stderr.
+
+    Without ``debug`` Python's warnings are silenced too.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    if not debug:
+        import warnings
+
+        warnings.simplefilter("ignore")
+    with os.fdopen(kept, "w", encoding="utf-8", closefd=True) as result:
+        try:
+            yield result
+        finally:
+            sys.stdout.flush()
+            result.flush()

@@ -1,0 +1,96 @@
+"""What can go wrong below the models: cluster, state folder, monitoring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from agentloop.contracts.error_base import AgentLoopError
+
+
+@dataclass(eq=False)
+class ClusterError(AgentLoopError):
+    reason: str
+    next_step: str = "agentloop down, then run again"
+    kept: str = "Data, models and the traffic plan are kept under the state folder."
+    exit_code: ClassVar[int] = 70
+
+    @property
+    def summary(self) -> str:
+        return f"The Ray cluster cannot be used: {self.reason}."
+
+
+@dataclass(eq=False)
+class PortInUse(ClusterError):
+    port: int = 0
+    exit_code: ClassVar[int] = 71
+
+    @property
+    def summary(self) -> str:
+        return f"Port {self.port} is already in use ({self.reason})."
+
+
+@dataclass(eq=False)
+class StaleCluster(ClusterError):
+    exit_code: ClassVar[int] = 72
+
+    @property
+    def summary(self) -> str:
+        return f"The recorded Ray cluster is gone or unusable: {self.reason}."
+
+
+@dataclass(eq=False)
+class ForeignCluster(ClusterError):
+    exit_code: ClassVar[int] = 73
+
+    @property
+    def summary(self) -> str:
+        return f"The Ray cluster found was not started by Agent Loop: {self.reason}."
+
+
+class StateError(AgentLoopError):
+    exit_code = 80
+
+
+@dataclass(eq=False)
+class StateLocked(StateError):
+    path: str
+    pid: int
+    exit_code: ClassVar[int] = 81
+    kept: str = "The run under way goes on."
+
+    @property
+    def summary(self) -> str:
+        return f"Another agentloop (process {self.pid}) is using {self.path}."
+
+    @property
+    def next_step(self) -> str:  # type: ignore[override]
+        return "wait for it, or set AGENTLOOP_HOME to another folder"
+
+
+@dataclass(eq=False)
+class DiskFull(StateError):
+    path: str
+    needed_mb: int
+    free_mb: int
+    exit_code: ClassVar[int] = 82
+
+    @property
+    def summary(self) -> str:
+        return f"{self.path} has {self.free_mb} MB free; {self.needed_mb} MB are needed."
+
+    @property
+    def next_step(self) -> str:  # type: ignore[override]
+        return "free some space, or set AGENTLOOP_HOME to another disk"
+
+
+@dataclass(eq=False)
+class MonitoringError(AgentLoopError):
+    reason: str
+    exit_code: ClassVar[int] = 90
+    kept: str = "The model goes on serving."
+    next_step: str = "agentloop status"
+
+    @property
+    def summary(self) -> str:
+        return f"Monitoring failed: {self.reason}."
