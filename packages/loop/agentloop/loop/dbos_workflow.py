@@ -92,6 +92,7 @@ class LoopWorkflow(DBOSConfiguredInstance):
 
 def past_workflows(url: str) -> tuple[PastWorkflow, ...]:
     """Every run that the store at ``url`` remembers."""
+    DBOS.migrate(url)
     client = DBOSClient(system_database_url=url)
     try:
         found = client.list_workflows()

@@ -144,6 +144,9 @@ def _progress_callback(on_progress: Callable[[str], None], trials: int) -> Any:
             loss = trial.last_result.get(LOSS, math.nan)
             on_progress(f"trial {self.done} of {trials}: validation loss {loss:.4f}")
 
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Callback, ()  # the Tuner pickles itself; who listens stays in this process
+
     return Report()
 
 
