@@ -34,7 +34,7 @@ from_apt() {
   bazel_says "installing Debian's bazel-bootstrap"
   "${root[@]}" apt-get update -qq >&2 || true
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends bazel-bootstrap >&2 || return 1
+    apt-get install -y -qq --no-install-recommends bazel-bootstrap >/dev/null || return 1
   hash -r
   bazel=$(command -v bazel)
 }

@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 NO_TESTS_COLLECTED = 5
 
@@ -57,14 +58,22 @@ def end_processes_of(scratch: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def interrupt(*_: object) -> None:
-    """Bazel ends a test that is out of time with SIGTERM: let pytest clean up and report."""
-    raise KeyboardInterrupt
+class OutOfTime:
+    """Bazel ends a target that is out of time with SIGTERM: the test at hand fails by name."""
+
+    def pytest_sessionstart(self, session: Any) -> None:
+        """Has the session tidy up and write its report instead of dying where it stands."""
+        import pytest
+
+        def stop(*_: object) -> None:
+            session.shouldstop = "out of time"
+            pytest.fail("the target is out of time (its size sets the limit)")
+
+        signal.signal(signal.SIGTERM, stop)
 
 
 def main(argv: list[str]) -> int:
     """Runs the tests named before `--` and returns their exit status."""
-    signal.signal(signal.SIGTERM, interrupt)
     split = argv.index("--")
     checkout = Path(os.environ["AGENTLOOP_CHECKOUT"])
     own_imports_only(checkout)
@@ -74,7 +83,8 @@ def main(argv: list[str]) -> int:
         tempfile.tempdir = None
         import pytest
 
-        code = int(pytest.main(pytest_arguments(argv[:split], argv[split + 1 :], scratch)))
+        arguments = pytest_arguments(argv[:split], argv[split + 1 :], scratch)
+        code = int(pytest.main(arguments, plugins=[OutOfTime()]))
     finally:
         end_processes_of(scratch)
         shutil.rmtree(scratch, ignore_errors=True)
