@@ -143,4 +143,6 @@ def _gpu(requested: bool | str, workers: int) -> bool:
 
 
 def _import_torch() -> None:
+    import onnxruntime  # noqa: F401
+    import ray.train.torch  # noqa: F401
     import torch.onnx  # noqa: F401

@@ -34,13 +34,12 @@ def train_with_ray(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    # The default of 2 s is spent after the loop has ended, twice.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     config: dict[str, Any] = {"request": request, "folder": str(folder)}
     if workers == 0:
         config["parts"] = (train, tune)
     else:
         require_ray()
+        _tune_ray_train()
         config["parts"] = ray.put((train, tune))
     trainer = TorchTrainer(
         _train_loop,
@@ -64,6 +63,17 @@ def train_with_ray(
         raise outcome
     fitted: Fitted = outcome
     return fitted
+
+
+def _tune_ray_train() -> None:
+    """Ray Train reads these from the environment alone; what the user set stays."""
+    import ray
+
+    # The default of 2 s is spent after the loop has ended, twice.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    if len(ray.nodes()) == 1:
+        # Nobody preempts the only node, and the watcher is one more process to start.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 
 def _train_loop(config: dict[str, Any]) -> Fitted | TrainingError | None:
