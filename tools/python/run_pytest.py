@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,27 @@ def pytest_arguments(tests: list[str], extra: list[str], scratch: Path) -> list[
     return arguments + extra
 
 
-def end_processes_of(scratch: Path) -> None:
-    """Kills what the tests left running: their temporary folder is in its environment."""
+def processes_of(scratch: Path) -> list[int]:
+    """The processes that have the tests' temporary folder in their environment."""
     mark = os.fsencode(f"TMPDIR={scratch}/")
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
-        pid = int(process.name)
         with contextlib.suppress(OSError):
-            if pid != os.getpid() and mark in (process / "environ").read_bytes():
+            if mark in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def end_processes_of(scratch: Path) -> None:
+    """Kills what the tests left running, and waits until it writes no more files."""
+    if ray := sys.modules.get("ray"):
+        ray.shutdown()  # at exit it would make its folder anew
+    deadline = time.monotonic() + 5
+    while (left := processes_of(scratch)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 class OutOfTime:
