@@ -30,7 +30,8 @@ from agentloop.loop.cluster import (
 from agentloop.loop.home import StateFolder
 
 START_SECONDS = 90.0
-STOP_SECONDS = 20.0
+# Ray drains a node for up to 30 s; whoever says `down` waits for no more than this.
+STOP_SECONDS = 4.0
 POLL_SECONDS = 0.05
 
 

@@ -97,6 +97,10 @@ def _search(
     rows, epochs = len(data.fit.targets), spec.parameters.epochs
     actors = choose_trial_actors(spec.search.concurrency, spec.search.trials, rows, epochs)
     say(f"searching {', '.join(spec.search.space)} in {spec.search.trials} trials")
+    # Two threads must not import Ray's libraries at once: they import each other in a circle.
+    import ray.train
+    import ray.tune  # noqa: F401
+
     # The trials wait for torch in their own processes; this one imports it meanwhile.
     Thread(target=_import_torch, daemon=True).start()
     gpu = spec.use_gpu is True or (spec.use_gpu == "auto" and cluster_gpus() >= 1)
