@@ -58,7 +58,9 @@ def _scales(arrays: dict[str, pa.Array], schema: DataSchema) -> Iterator[Scale]:
         values = numbers_of(sample)
         values = values[np.isfinite(values)]
         if values.size:
-            low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
-            sigma = max(1.4826 * float(np.median(np.abs(values - median))), (high - low) / 1.349)
-            if sigma > 0:
+            with np.errstate(over="ignore", invalid="ignore"):
+                low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+                mad = float(np.median(np.abs(values - median)))
+                sigma = max(1.4826 * mad, (high - low) / 1.349)
+            if 0 < sigma < np.inf:
                 yield Scale(column.name, float(median), float(sigma))

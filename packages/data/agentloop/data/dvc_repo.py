@@ -9,9 +9,11 @@ remote/                            DVC's remote, a folder by default
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,8 @@ class DvcRepo:
         known = self._git("tag", "--list", tag)
         if known:
             return self._git("rev-list", "-n", "1", tag)
+        self._mend()
+        self._pending.touch()
         self._checkout(name, folder)
         self._track(f"datasets/{name}")
         tracked = [f"datasets/{name}{end}" for end in (".dvc", ".schema.json", ".profile.json")]
@@ -57,7 +61,28 @@ class DvcRepo:
         if self._git("status", "--porcelain", "--untracked-files=no"):
             self._git("commit", "-q", "-m", f"{name} {version}")
         self._git("tag", tag)
+        self._pending.unlink()
         return self._git("rev-parse", "HEAD")
+
+    @property
+    def _pending(self) -> Path:
+        """Is there while a version is being recorded, and after that was cut short."""
+        return self._root / ".git" / "agentloop-pending"
+
+    def _mend(self) -> None:
+        """After a recording that was cut short, drop objects that are not what their name says.
+
+        DVC writes some objects in place, and takes one that exists for one that is whole.
+        """
+        if not self._pending.exists():
+            return
+        shutil.rmtree(self._data_dir / "dvc-site", ignore_errors=True)
+        for store in (self._root / ".dvc" / "cache", self._data_dir / "remote"):
+            for path in (store / "files" / "md5").glob("*/*"):
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "md5").hexdigest()
+                if digest != path.parent.name + path.name.removesuffix(".dir"):
+                    path.unlink()
 
     def _prepare(self) -> None:
         """Make the repository, or go on where a killed run stopped making it."""
@@ -131,13 +156,14 @@ class DvcRepo:
 def _quietly(run: Any) -> None:
     """DVC without its remarks, hints and progress bars; its errors as VersioningFailed."""
     from dvc.exceptions import DvcException
+    from dvc_objects.errors import ObjectDBError, ObjectFormatError
 
     logger = logging.getLogger("dvc")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         run()
-    except DvcException as error:
+    except (DvcException, ObjectDBError, ObjectFormatError, sqlite3.Error) as error:
         raise VersioningFailed(f"DVC: {str(error).splitlines()[0]}") from error
     finally:
         logger.setLevel(level)

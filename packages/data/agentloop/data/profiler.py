@@ -36,7 +36,7 @@ def _column(spec: ColumnSchema, summary: Summary) -> ColumnProfile:
     if summary.count == 0:
         return ColumnProfile(spec.name, spec.kind, 0, summary.nulls, 0)
     mean, squares = _moments(summary)
-    quantiles = summary.quantiles(PROBABILITIES)
+    quantiles = np.clip(summary.quantiles(PROBABILITIES), summary.minimum, summary.maximum)
     return ColumnProfile(
         spec.name,
         spec.kind,
@@ -45,8 +45,8 @@ def _column(spec: ColumnSchema, summary: Summary) -> ColumnProfile:
         len(np.unique(summary.values)) if summary.values is not None else distinct,
         summary.minimum,
         summary.maximum,
-        mean,
-        math.sqrt(squares / (summary.count - 1)) if summary.count > 1 else 0.0,
+        _finite(mean),
+        _finite(math.sqrt(squares / (summary.count - 1))) if summary.count > 1 else 0.0,
         {f"{p:g}": float(q) for p, q in zip(PROBABILITIES, quantiles, strict=True)},
         _histogram(summary),
     )
@@ -57,8 +57,14 @@ def _moments(summary: Numbers) -> tuple[float, float]:
     not even the last bit depends on the blocks; else rounded to 12 digits."""
     if summary.values is None:
         return float(f"{summary.mean:.12g}"), float(f"{summary.squares:.12g}")
-    mean = float(summary.values.mean())
-    return mean, float(np.square(summary.values - mean).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(summary.values.mean())
+        return mean, float(np.square(summary.values - mean).sum())
+
+
+def _finite(value: float) -> float | None:
+    """None for a moment that float64 cannot hold: the profile is JSON."""
+    return value if math.isfinite(value) else None
 
 
 def _histogram(summary: Numbers) -> tuple[tuple[float, ...], tuple[int, ...]]:

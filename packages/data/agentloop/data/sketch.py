@@ -92,7 +92,8 @@ class Numbers:
 
     def quantiles(self, probabilities: tuple[float, ...]) -> Floats:
         if self.values is not None:
-            exact: Floats = np.quantile(self.values, probabilities)
+            with np.errstate(over="ignore"):
+                exact: Floats = np.quantile(self.values, probabilities)
             return exact
         points, counts = self.points()
         ranks = np.asarray(probabilities) * (self.count - 1)
@@ -135,7 +136,9 @@ _NONE: Ints = np.empty(0, np.int64)
 
 def summarise_numbers(values: Floats, nulls: int) -> Numbers:
     """``values`` float64 (rows,), finite."""
-    mean = float(values.mean()) if values.size else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(values.mean()) if values.size else 0.0
+        squares = float(np.square(values - mean).sum())
     exact = np.sort(values) + 0.0  # no negative zero
     codes, counts = (_NONE, _NONE)
     if exact.size > EXACT:
@@ -145,7 +148,7 @@ def summarise_numbers(values: Floats, nulls: int) -> Numbers:
         int(values.size),
         nulls,
         mean,
-        float(np.square(values - mean).sum()),
+        squares,
         float(exact[0]) if exact.size else np.inf,
         float(exact[-1]) if exact.size else -np.inf,
         Distinct(np.unique(hash_numbers(np.unique(exact)))[:SMALLEST]),

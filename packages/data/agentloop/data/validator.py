@@ -74,7 +74,7 @@ class DataValidator:
                     f"{self._checks.max_null_rate:g}"
                 )
                 yield Finding("null_rate", self._batch_severity, name, summary.nulls, message)
-            if summary.distinct.estimate == 1 and batch.rows > 1:
+            if summary.distinct.estimate == 1 and not summary.nulls and batch.rows > 1:
                 if name == batch.schema.target:
                     message = f"the target '{name}' has one value only: nothing can be learnt"
                     yield Finding("constant", "reject", name, summary.count, message)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from agentloop.contracts.codec import canonical_json, from_dict, to_dict
 from agentloop.contracts.data import BatchValidation, DataProfile, DatasetVersion
@@ -41,15 +42,21 @@ class VersionStore:
 
     def last(self) -> Accepted | None:
         """The version accepted last, if any."""
-        try:
-            latest = json.loads((self._versions / "latest.json").read_text(encoding="utf-8"))
-            folder = self._versions / latest["version"]
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            profile = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError, KeyError):
+        latest = _read_json(self._versions / "latest.json")
+        if latest is None:
             return None
-        version = from_dict(DatasetVersion, record)
+        version = self.find(latest["version"])
+        profile = _read_json(self._versions / latest["version"] / "profile.json")
+        if version is None or profile is None:
+            return None
         return Accepted(version.version, version.schema, from_dict(DataProfile, profile))
+
+    def find(self, version: str) -> DatasetVersion | None:
+        """A finished version, if there is one of that name."""
+        folder = self._versions / version
+        record = _read_json(folder / RECORD)
+        # The state folder may have been moved since.
+        return record and from_dict(DatasetVersion, {**record, "uri": str(folder)})
 
     def keep(
         self, batch: TransformedBatch, profile: DataProfile, created_at: str
@@ -98,15 +105,11 @@ class VersionStore:
 
     def _known(self, staging: Path, final: Path) -> DatasetVersion | None:
         """The finished version at ``final``, if its rows are still those just staged."""
-        try:
-            record = json.loads((final / RECORD).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return None
         for part in staging.glob("part-*.parquet"):
             stored = final / part.name
             if not stored.is_file() or not filecmp.cmp(part, stored, shallow=False):
                 return None
-        return from_dict(DatasetVersion, {**record, "uri": str(final)})
+        return self.find(final.name)
 
     def _describe(self, batch: TransformedBatch, profile: DataProfile) -> None:
         texts = {
@@ -116,6 +119,14 @@ class VersionStore:
         }
         for name, text in texts.items():
             (batch.staging / name).write_text(text, encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    """None for a file that is not there, or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _pretty(value: object) -> str:

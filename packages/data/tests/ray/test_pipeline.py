@@ -1,0 +1,200 @@
+"""The whole of ingestion, over a real Ray cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from agentloop.contracts import (
+    DataBatch,
+    DataQualityError,
+    DataSourceConfig,
+    SchemaMismatch,
+    SourceUnreadable,
+)
+from agentloop.data import DataIngestionPipeline
+from agentloop.data.arrow_plan import plan_scan
+from agentloop.data.arrow_source import extract_source
+from agentloop.data.ray_scan import scan_blocks
+from agentloop.lifecycle.arrow_dataset import read_columns
+
+RNG = np.random.default_rng(0)
+SIZES = RNG.normal(size=1800)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="warning")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_csv(tmp_path, SIZES)
+    return tmp_path
+
+
+def write_csv(folder: Path, sizes: Any, more: str = "") -> None:
+    lines = [f"{size},{'Ulm' if i % 3 else '?'},{i % 2}" for i, size in enumerate(sizes)]
+    (folder / "rows.csv").write_text("size,town,y\n" + "\n".join(lines) + "\n" + more)
+
+
+def pipeline(folder: Path, kind: str = "csv", **more: Any) -> DataIngestionPipeline:
+    config = DataSourceConfig.model_validate(
+        {"source": {"kind": kind, "path": f"rows.{kind}"}, "target": "y", **more}
+    )
+    return DataIngestionPipeline(config, name="demo", base_dir=folder, home=folder / "home")
+
+
+async def ingest(folder: Path, **more: Any) -> DataBatch:
+    return await pipeline(folder, **more).ingest_batch("monday")
+
+
+async def test_a_file_becomes_a_version_that_can_be_read_back(folder: Path) -> None:
+    batch = await ingest(folder)
+    columns = read_columns(batch.version)
+    np.testing.assert_allclose(columns["size"], SIZES)
+    assert columns["town"][:3].tolist() == [None, "Ulm", "Ulm"]
+    assert columns["y"][:2].tolist() == ["0", "1"]
+    assert (batch.id, batch.validation.is_valid, batch.profile.rows) == ("monday", True, 1800)
+    assert batch.profile.column("town").nulls == 600
+
+
+async def test_the_same_rows_are_the_same_version_whatever_the_format(folder: Path) -> None:
+    first = await ingest(folder)
+    towns = [("Ulm" if i % 3 else None) for i in range(1800)]
+    table = pa.table({"y": [i % 2 for i in range(1800)], "town": towns, "size": SIZES})
+    pq.write_table(table, folder / "rows.parquet")
+    assert (await ingest(folder, kind="parquet")).version == first.version
+
+
+async def test_two_ingests_at_once_take_turns(folder: Path) -> None:
+    first, second = await asyncio.gather(ingest(folder), ingest(folder))
+    assert first.version == second.version
+
+
+async def test_changed_rows_are_the_next_version(folder: Path) -> None:
+    first = await ingest(folder)
+    write_csv(folder, SIZES + 5)
+    second = await ingest(folder)
+    assert second.version.version != first.version.version
+    assert [f.check for f in second.validation.findings] == ["distribution"]
+    np.testing.assert_allclose(read_columns(first.version)["size"], SIZES)
+
+
+async def test_a_new_column_is_refused_until_it_is_declared(folder: Path) -> None:
+    first = await ingest(folder)
+    (folder / "rows.csv").write_text("size,town,extra,y\n" + "1.5,Ulm,2,1\n2.5,Ulm,3,0\n" * 50)
+    with pytest.raises(SchemaMismatch, match=r"'extra' \(integer\) is new"):
+        await ingest(folder)
+    second = await ingest(folder, columns={"extra": {}})
+    assert "extra" in second.version.schema.names
+    assert "extra" not in first.version.schema.names
+
+
+async def test_a_rejected_batch_is_set_aside_and_no_version(folder: Path) -> None:
+    with pytest.raises(DataQualityError) as caught:
+        await ingest(folder, columns={"size": {"maximum": 2.0}})
+    assert "above the declared maximum of 'size'" in caught.value.errors[0]
+    aside = Path(caught.value.quarantine)
+    assert aside == folder / "home" / "data" / "quarantine" / "demo" / "monday"
+    failing = pq.ParquetFile(aside / "failing.parquet").read()
+    assert failing.num_rows == (SIZES > 2).sum()
+    assert json.loads((aside / "reasons.json").read_text())["is_valid"] is False
+    assert sorted(p.name for p in (folder / "home" / "data").iterdir()) == [
+        ".lock",
+        "quarantine",
+        "staging",
+    ]
+    assert list((folder / "home" / "data" / "staging").iterdir()) == []
+
+
+async def test_quarantined_rows_leave_a_valid_rest(folder: Path) -> None:
+    batch = await ingest(
+        folder, columns={"size": {"maximum": 2.0}}, checks={"on_failure": "quarantine"}
+    )
+    assert batch.version.rows == batch.profile.rows == (SIZES <= 2).sum()
+    aside = folder / "home" / "data" / "quarantine" / "demo" / "monday"
+    assert sorted(p.name for p in aside.iterdir()) == ["failing.parquet", "reasons.json"]
+
+
+async def test_ray_is_asked_for_once_and_only_after_the_source_was_read(folder: Path) -> None:
+    asked: list[str] = []
+    whole = pipeline(folder)
+    whole._ray_ready = lambda: asked.append("ray")
+    await whole.ingest_batch("monday")
+    assert asked == ["ray"]
+    (folder / "rows.csv").write_text("size,town,y\n1,2\n")
+    with pytest.raises(SourceUnreadable):
+        await whole.ingest_batch("tuesday")
+    assert asked == ["ray"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+async def test_large_files_are_streamed_to_the_same_rows(folder: Path, kind: str) -> None:
+    config = pipeline(folder, kind)._config
+    rows = [{"size": s, "town": "Ulm", "y": i % 2} for i, s in enumerate(SIZES.tolist())]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet", row_group_size=100)
+    extract = extract_source(config, folder, large_bytes=1)
+    assert extract.files
+    plan, _ = plan_scan(extract, config, None)
+    blocks = list(scan_blocks(extract, plan, config))
+    sizes = pa.concat_tables([block.rows for block in blocks]).column("size").to_numpy()
+    np.testing.assert_allclose(sizes, SIZES)
+
+
+async def test_a_large_file_that_breaks_off_is_told(folder: Path) -> None:
+    config = pipeline(folder)._config
+    whole = extract_source(config, folder, large_bytes=1)
+    plan, _ = plan_scan(whole, config, None)
+    write_csv(folder, SIZES, "1,2,3,4,5\n")
+    with pytest.raises(SourceUnreadable, match=r"rows\.csv"):
+        list(scan_blocks(whole, plan, config))
+
+
+async def test_blocks_do_not_change_the_outcome(folder: Path) -> None:
+    config = pipeline(folder)._config
+    extract = extract_source(config, folder)
+    plan, _ = plan_scan(extract, config, None)
+    one = list(scan_blocks(extract, plan, config))
+    many = list(scan_blocks(extract, plan, config, block_rows=100))
+    assert (len(one), len(many)) == (1, 18)
+    rows = [pa.concat_tables([block.rows for block in blocks]) for blocks in (one, many)]
+    assert rows[0].equals(rows[1])
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "rows"),
+    [
+        ("telco_churn", "Churn", 7043),
+        ("wine_quality", "quality", 6497),
+        ("wine_quality/winequality-red.csv", "quality", 1599),
+    ],
+)
+async def test_public_files_are_read_as_they_come(
+    tmp_path: Path, path: str, target: str, rows: int
+) -> None:
+    shared = os.environ.get("AGENTLOOP_SHARED")
+    beside = [parent / "shared" for parent in Path(__file__).parents]
+    roots = [Path(shared)] if shared else beside
+    data = next((root / "data" for root in roots if (root / "data" / path).exists()), None)
+    if data is None:
+        pytest.skip("the shared data sets are not here")
+    source = {"kind": "csv", "path": str(data / path)}
+    config = DataSourceConfig.model_validate({"source": source, "target": target})
+    batch = await DataIngestionPipeline(config, home=tmp_path).ingest_batch("first")
+    assert batch.version.rows == rows
+    assert batch.version.schema.column(target).kind == "category"

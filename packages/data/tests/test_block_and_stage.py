@@ -1,0 +1,157 @@
+"""One pass over blocks: rows checked, set aside, gathered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from agentloop.contracts import DataSourceConfig, SchemaMismatch, canonical_json, to_dict
+from agentloop.data.arrow_block import Block, inspect_block
+from agentloop.data.arrow_plan import plan_scan
+from agentloop.data.arrow_source import Extract
+from agentloop.data.arrow_stage import FAILING, PART, Stage
+from agentloop.data.batch import TransformedBatch
+from agentloop.data.profiler import build_profile
+
+ROWS = {
+    "id": [f"r{i}" for i in range(40)],
+    "size": [float(i) for i in range(40)],
+    "town": ["Ulm", "Bern"] * 20,
+    "y": [0, 1] * 20,
+}
+COLUMNS = {
+    "id": {"unique": True},
+    "size": {"kind": "number", "minimum": 0, "maximum": 1000, "nullable": False},
+    "town": {"categories": ["Ulm", "Bern"]},
+}
+
+
+def table(**changed: Any) -> pa.Table:
+    return pa.table({**ROWS, **changed})
+
+
+def config(on_failure: str = "quarantine", **more: Any) -> DataSourceConfig:
+    return DataSourceConfig.model_validate(
+        {
+            "source": {"kind": "parquet", "path": "rows"},
+            "target": "y",
+            "columns": COLUMNS,
+            "checks": {"on_failure": on_failure, "min_rows": 1},
+            **more,
+        }
+    )
+
+
+def inspect(rows: pa.Table, spec: DataSourceConfig) -> Block:
+    plan, _ = plan_scan(Extract("rows", "parquet", rows), spec, None)
+    return inspect_block(rows, plan)
+
+
+def stage(folder: Path, rows: pa.Table, spec: DataSourceConfig, size: int) -> TransformedBatch:
+    plan, notes = plan_scan(Extract("rows", "parquet", rows), spec, None)
+    folder.mkdir(exist_ok=True)
+    with Stage(folder, plan, "rows") as staged:
+        for start in range(0, rows.num_rows, size):
+            staged.add(inspect_block(rows.slice(start, size), plan))
+        return staged.finish(None, notes)
+
+
+def put(column: str, row: int, value: Any) -> pa.Table:
+    values: list[Any] = list(ROWS[column])  # type: ignore[call-overload]
+    values[row] = value
+    return table(**{column: values})
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "check", "reason"),
+    [
+        ("y", None, "target", "y: no target"),
+        ("size", None, "nulls", "size: no value"),
+        ("size", float("inf"), "finite", "size: infinite; size: above 1000"),
+        ("size", -1.0, "minimum", "size: below 0"),
+        ("size", 1001.0, "maximum", "size: above 1000"),
+        ("town", "Rome", "categories", "town: not a known category"),
+    ],
+)
+def test_a_failing_row_is_set_aside_with_its_reasons(
+    column: str, value: Any, check: str, reason: str
+) -> None:
+    block = inspect(put(column, 3, value), config())
+    assert block.rows.num_rows == 39
+    assert block.failing is not None
+    assert block.failing.column("_reasons").to_pylist() == [reason]
+    assert block.failing.column("id").to_pylist() == ["r3"]
+    assert block.tallies[check, column].count == 1
+
+
+def test_warn_keeps_failing_rows_but_none_without_a_target() -> None:
+    block = inspect(put("size", 3, -1.0), config("warn"))
+    assert (block.rows.num_rows, block.tallies["minimum", "size"].count) == (40, 1)
+    assert inspect(put("y", 3, None), config("warn")).rows.num_rows == 39
+
+
+def test_rows_far_outside_are_counted() -> None:
+    spec = config(columns={})
+    assert inspect(put("size", 3, 1e6), spec).anomalies == 1
+    assert inspect(table(), spec).anomalies == 0
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_repeated_values_are_found_across_blocks(tmp_path: Path, size: int) -> None:
+    batch = stage(tmp_path, put("id", 30, "r2"), config(), size)
+    assert (batch.rows, batch.failing) == (39, 1)
+    assert batch.tallies["unique", "id"].examples == ("r2",)
+    failing = pq.ParquetFile(tmp_path / FAILING).read()
+    assert failing.column("_reasons").to_pylist() == ["id: seen before"]
+
+
+def test_the_outcome_does_not_depend_on_the_blocks(tmp_path: Path) -> None:
+    rows = put("size", 3, None)
+    one, many = (stage(tmp_path / str(n), rows, config(), n) for n in (40, 3))
+    assert one.content_hash == many.content_hash
+    assert build_profile(one) == build_profile(many)
+    assert one.tallies == many.tallies
+    for name in (PART, FAILING):
+        assert (one.staging / name).read_bytes() == (many.staging / name).read_bytes()
+
+
+def test_dropped_columns_are_not_stored(tmp_path: Path) -> None:
+    spec = config(columns={}, drop=["id", "nope"])
+    batch = stage(tmp_path, table(), spec, 40)
+    assert batch.schema.names == ("size", "town", "y")
+    assert batch.notes == ("data.drop names 'nope', which is not in the source",)
+
+
+def test_values_of_another_kind_are_told_by_row(tmp_path: Path) -> None:
+    rows = table(size=["1"] * 20 + ["big"] * 20)
+    with pytest.raises(SchemaMismatch) as caught:
+        stage(tmp_path, rows, config(), 15)
+    assert caught.value.differences[0] == "row 21: 'big' in column 'size' is not a number"
+    assert len(caught.value.differences) == 10
+
+
+def test_a_column_of_nothing_is_counted_as_null(tmp_path: Path) -> None:
+    batch = stage(tmp_path, table(size=[None] * 40), config(columns={}), 40)
+    column = build_profile(batch).column("size")
+    assert (column.nulls, column.count, column.null_rate) == (40, 0, 1.0)
+
+
+def test_the_profile_describes_each_kind(tmp_path: Path) -> None:
+    profile = build_profile(stage(tmp_path, table(), config(columns={}), 9))
+    size, town = profile.column("size"), profile.column("town")
+    assert (size.minimum, size.maximum, size.mean, size.distinct) == (0, 39, 19.5, 40)
+    assert size.std == pytest.approx(11.69, abs=0.01)
+    assert size.histogram is not None
+    assert sum(size.histogram[1]) == 40
+    assert town.top == (("Bern", 20), ("Ulm", 20))
+
+
+def test_the_profile_of_extreme_numbers_is_still_json(tmp_path: Path) -> None:
+    rows = table(size=[1.7e308, -1.7e308] * 20)
+    profile = build_profile(stage(tmp_path, rows, config(columns={}), 40))
+    assert profile.column("size").std is None
+    canonical_json(to_dict(profile))
