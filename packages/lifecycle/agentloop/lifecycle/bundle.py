@@ -1,12 +1,12 @@
 """The model bundle: the folder that is registered, validated and served, sealed by hashes.
 
-    model.onnx              input ``features`` float32 (rows, width) → output ``scores`` float32
-                            (rows, classes) probabilities, or (rows, 1) values for regression
-    features.json           FeaturePipeline
-    signature.json          Signature
-    reference_profile.json  ReferenceProfile
-    holdout.parquet         the test split: raw feature columns and the target
-    manifest.json           sha256 of every other file; its own sha256 is the bundle's digest
+model.onnx              input ``features`` float32 (rows, width) → output ``scores`` float32
+                        (rows, classes) probabilities, or (rows, 1) values for regression
+features.json           FeaturePipeline
+signature.json          Signature
+reference_profile.json  ReferenceProfile
+holdout.parquet         the test split: raw feature columns and the target
+manifest.json           sha256 of every other file; its own sha256 is the bundle's digest
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def open_bundle(folder: Path, digest: str | None = None) -> ModelBundle:
     """
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
-        files: dict[str, str] = json.loads(text)["files"]
+        files: dict[str, str] = dict(json.loads(text)["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactUnverified(str(folder), f"its manifest cannot be read ({error})") from None
     sealed = hashlib.sha256(text.encode()).hexdigest()
