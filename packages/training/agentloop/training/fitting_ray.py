@@ -97,11 +97,8 @@ def _search(
     rows, epochs = len(data.fit.targets), spec.parameters.epochs
     actors = choose_trial_actors(spec.search.concurrency, spec.search.trials, rows, epochs)
     say(f"searching {', '.join(spec.search.space)} in {spec.search.trials} trials")
-    # Two threads must not import Ray's libraries at once: they import each other in a circle.
-    import ray.train
-    import ray.tune  # noqa: F401
-
-    # The trials wait for torch in their own processes; this one imports it meanwhile.
+    # The trials wait for torch in their own processes; this one imports it meanwhile. Nothing of
+    # Ray in that thread: Ray's libraries import each other in a circle, which two threads break.
     Thread(target=_import_torch, daemon=True).start()
     gpu = spec.use_gpu is True or (spec.use_gpu == "auto" and cluster_gpus() >= 1)
     return search_parameters(
@@ -148,5 +145,4 @@ def _gpu(requested: bool | str, workers: int) -> bool:
 
 def _import_torch() -> None:
     import onnxruntime  # noqa: F401
-    import ray.train.torch  # noqa: F401
     import torch.onnx  # noqa: F401
