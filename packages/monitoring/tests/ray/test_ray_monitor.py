@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import socket
 import tempfile
@@ -57,6 +59,22 @@ def actor() -> Any:
     return ray.get_actor(ACTOR, namespace=NAMESPACE)
 
 
+def process_id() -> int:
+    pid: int = ray.get(actor().__ray_call__.remote(lambda _: os.getpid()), timeout=30)
+    return pid
+
+
+def restart(deadline_s: float = 30.0) -> None:
+    """Kill the actor's process, and return once another one answers in its place."""
+    before, end = process_id(), time.monotonic() + deadline_s
+    ray.kill(actor(), no_restart=False)
+    while time.monotonic() < end:
+        with contextlib.suppress(ray.exceptions.RayActorError):
+            if process_id() != before:
+                return
+    raise AssertionError("the actor was not restarted")
+
+
 def scrape(handle: MonitoringHandle, deadline_s: float = 30.0) -> str:
     end = time.monotonic() + deadline_s
     while True:
@@ -84,8 +102,7 @@ def test_replica_counts_arrive_once_and_survive_a_restart(
     assert observer.flush()
     line = 'requests_total{endpoint="infer",model_version="1.0.0",status="200"} 5.0'
     assert line in scrape(handle)
-    ray.kill(actor(), no_restart=False)
-    assert observer.flush()
+    restart()
     assert line in scrape(handle)
     observer.observe(*rows(1, 9), 0.004, 200, "infer")
     observer.close()
