@@ -46,6 +46,13 @@ def test_r2_interval_holds_its_value() -> None:
     assert interval.low < interval.value < interval.high < 1
 
 
+def test_r2_interval_never_passes_one() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.append(rng.normal(size=100), 50.0)
+    off = np.append(np.zeros(100), 30.0)  # one row makes nearly all of the error
+    assert r2_interval(truth, truth - off, rng).high <= 1
+
+
 def test_r2_difference_of_equal_answers_is_nothing() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=6000)

@@ -56,7 +56,7 @@ def r2_interval(truth: Floats, answers: Floats, rng: np.random.Generator) -> Int
     """R² over rows (n,) with a percentile bootstrap interval."""
     zeros = np.full(len(truth), float(truth.mean()))
     whole = r2_difference(truth, answers, zeros, rng)
-    return Interval(r2(truth, answers), whole.low, whole.high)
+    return Interval(r2(truth, answers), whole.low, min(1.0, whole.high))
 
 
 def r2_difference(
@@ -69,10 +69,10 @@ def r2_difference(
     for i in range(DRAWS):
         pick = rng.integers(0, rows, size=drawn)
         differences[i] = r2(truth[pick], answers[pick]) - r2(truth[pick], others[pick])
-    # A subsample of m of n rows spreads √(n/m) times too wide.
     value = r2(truth, answers) - r2(truth, others)
-    shrunk = value + (differences - differences.mean()) * math.sqrt(drawn / rows)
-    low, high = np.quantile(shrunk, (0.025, 0.975))
+    if drawn < rows:  # a subsample of m of n rows spreads √(n/m) times too wide
+        differences = value + (differences - differences.mean()) * math.sqrt(drawn / rows)
+    low, high = np.quantile(differences, (0.025, 0.975))
     return Interval(value, float(low), float(high))
 
 
