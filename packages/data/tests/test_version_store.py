@@ -139,6 +139,20 @@ def test_missing_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert VersionStore(tmp_path / "data", "demo").last() is None
 
 
+def test_a_remote_that_cannot_be_written_is_told_and_mended(tmp_path: Path) -> None:
+    keep_rows(tmp_path, [1.0])
+    (tmp_path / "remote").rename(tmp_path / "away")
+    (tmp_path / "remote").write_text("")
+    with pytest.raises(VersioningFailed):
+        keep_rows(tmp_path, [2.0])
+    last = VersionStore(tmp_path, "demo").last()
+    assert last is not None
+    assert last.version == git(tmp_path, "tag")[0].split("/")[1]
+    (tmp_path / "remote").unlink()
+    (tmp_path / "away").rename(tmp_path / "remote")
+    assert read_columns(keep_rows(tmp_path, [2.0]))["y"].tolist() == [2.0]
+
+
 def test_a_full_disk_is_told() -> None:
     with pytest.raises(DiskFull), write_errors_told(Path("/dev")), open("/dev/full", "w") as full:
         full.write("x")

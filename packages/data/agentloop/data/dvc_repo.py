@@ -15,8 +15,8 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from agentloop.contracts.errors import VersioningFailed
 
@@ -153,17 +153,18 @@ class DvcRepo:
         return done.stdout.strip()
 
 
-def _quietly(run: Any) -> None:
+def _quietly(run: Callable[[], None]) -> None:
     """DVC without its remarks, hints and progress bars; its errors as VersioningFailed."""
-    from dvc.exceptions import DvcException
-    from dvc_objects.errors import ObjectDBError, ObjectFormatError
-
     logger = logging.getLogger("dvc")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         run()
-    except (DvcException, ObjectDBError, ObjectFormatError, sqlite3.Error) as error:
-        raise VersioningFailed(f"DVC: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        # DVC lets through the errors of its parts: dvc_objects, dvc_data, its SQLite caches.
+        if not type(error).__module__.startswith("dvc") and not isinstance(error, sqlite3.Error):
+            raise
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise VersioningFailed(f"DVC: {told[0]}") from error
     finally:
         logger.setLevel(level)
