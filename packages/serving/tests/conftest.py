@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +57,7 @@ def write_bundle(folder: Path, bias: float = 0.0, broken: bool = False) -> str:
         "age": rng.integers(1, 90, 200),
         "colour": rng.choice(np.array(["blue", "red"], dtype=object), 200),
     }
+    columns["colour"][0] = "blue"
     features = fit_features(columns, SCHEMA)
     weights = np.array([[1, -1], [0.5, -0.5], [0.2, -0.2], [-0.2, 0.2]], np.float32)
     nodes = [
@@ -62,16 +65,18 @@ def write_bundle(folder: Path, bias: float = 0.0, broken: bool = False) -> str:
         helper.make_node("Add", ["product", "b"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
     ]
-    if broken:  # a table look-up past its end where the last feature is 1
+    if broken:  # a table look-up past its end where colour is red
         nodes[:0] = [
-            helper.make_node("Cast", ["features"], ["whole"], to=TensorProto.INT64),
-            helper.make_node("Gather", ["table", "whole"], ["looked_up"]),
+            helper.make_node("Gather", ["features", "last"], ["red"], axis=1),
+            helper.make_node("Cast", ["red"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "index"], ["looked_up"]),
             helper.make_node("Add", ["features", "looked_up"], ["shifted"]),
         ]
-        nodes[3].input[0] = "shifted"
+        nodes[4].input[0] = "shifted"
     constants = {"w": weights, "b": np.array([bias, 0], np.float32)}
     if broken:
         constants["table"] = np.zeros(1, np.float32)
+        constants["last"] = np.array([features.width - 1], np.int64)
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -104,6 +109,43 @@ def write_bundle(folder: Path, bias: float = 0.0, broken: bool = False) -> str:
 MakeVersion = Callable[..., ModelVersion]
 
 
+def register_version(
+    folder: Path, registry: MemoryRegistry, number: int, **options: bool
+) -> ModelVersion:
+    """Version ``0.N.0-...`` of a new bundle under ``folder``, registered in Staging."""
+    version = f"0.{number}.0-aaaaaaaa-bbbbbbb{number}"
+    digest = write_bundle(folder / version, bias=number / 10, **options)
+    path = str(folder / version)
+    mv = ModelVersion(MODEL, version, Stage.STAGING, digest, path, "run", "data")
+    return registry.register(mv, version)
+
+
+def make_spec() -> LoopSpec:
+    return LoopSpec.model_validate(
+        {
+            "name": MODEL,
+            "data": {"source": {"kind": "csv", "path": "x.csv"}, "target": "kind"},
+            "serving": {"port": 0},
+            "rollout": {"step_seconds": 0},
+        }
+    )
+
+
+def approve_all(signer: Signer) -> Callable[[ModelVersion], SignedReport]:
+    """A gate that approves everything."""
+
+    def load(mv: ModelVersion) -> SignedReport:
+        return signer.sign(ValidationReport(mv, {}, True, (), model_digest=mv.digest))
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def kit() -> SimpleNamespace:
+    """The builders above, for fixtures that live longer than one test."""
+    return SimpleNamespace(register=register_version, spec=make_spec, approve_all=approve_all)
+
+
 @pytest.fixture
 def signer(tmp_path: Path) -> Signer:
     return open_signer(tmp_path / "keys")
@@ -116,35 +158,14 @@ def registry() -> MemoryRegistry:
 
 @pytest.fixture
 def make_version(tmp_path: Path, registry: MemoryRegistry) -> MakeVersion:
-    """Registers version ``0.N.0-...`` of a new bundle, in Staging."""
-
-    def make(number: int, **options: object) -> ModelVersion:
-        version = f"0.{number}.0-aaaaaaaa-bbbbbbb{number}"
-        folder = tmp_path / "bundles" / version
-        digest = write_bundle(folder, bias=number / 10, **options)  # type: ignore[arg-type]
-        mv = ModelVersion(MODEL, version, Stage.STAGING, digest, str(folder), "run", "data")
-        return registry.register(mv, version)
-
-    return make
+    return partial(register_version, tmp_path / "bundles", registry)
 
 
 @pytest.fixture
 def load_report(signer: Signer) -> Callable[[ModelVersion], SignedReport]:
-    """A gate that approves everything."""
-
-    def load(mv: ModelVersion) -> SignedReport:
-        return signer.sign(ValidationReport(mv, {}, True, (), model_digest=mv.digest))
-
-    return load
+    return approve_all(signer)
 
 
 @pytest.fixture
 def loop_spec() -> LoopSpec:
-    return LoopSpec.model_validate(
-        {
-            "name": MODEL,
-            "data": {"source": {"kind": "csv", "path": "x.csv"}, "target": "kind"},
-            "serving": {"port": 0},
-            "rollout": {"step_seconds": 0},
-        }
-    )
+    return make_spec()

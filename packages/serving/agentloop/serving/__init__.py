@@ -13,11 +13,11 @@ from agentloop.serving.control_store import (
     StagedVersion,
 )
 from agentloop.serving.endpoints import control_store, infer_url, read_endpoint, read_split
-from agentloop.serving.naming import run_dir
 from agentloop.serving.ports import Observer, ObserverFactory, ReportLoader, ServingPlane
 from agentloop.serving.reports import report_loader, report_path
 from agentloop.serving.rollout_plan import Bake as BakeStage
 from agentloop.serving.rollout_plan import PlanStage, Probe, Provision, Retire, Shift, plan_stages
+from agentloop.serving.run_folder import run_dir
 from agentloop.serving.sqlite_control_store import SqliteControlStore
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         start_serving_plane,
         stop_serving_plane,
     )
-    from agentloop.serving.serve_environment import serve_environment
+    from agentloop.serving.serve_haproxy import serve_environment
 
 # Names whose modules import more than the standard library, numpy and pydantic.
 _LAZY = {
@@ -38,7 +38,7 @@ _LAZY = {
     "RayServingPlane": "ray_serve_plane",
     "start_serving_plane": "ray_serve_plane",
     "stop_serving_plane": "ray_serve_plane",
-    "serve_environment": "serve_environment",
+    "serve_environment": "serve_haproxy",
 }
 
 __all__ = [

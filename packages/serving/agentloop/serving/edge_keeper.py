@@ -45,13 +45,14 @@ class EdgeKeeper:
         self._clock = clock
         self._applied: EdgePlan | None = None
         self._earlier: dict[Key, Counts] = {}
+        self._stopped = False
         self._lock = threading.Lock()
 
     def reconcile(self) -> None:
         """Make HAProxy follow the store. Raises PortInUse, ClusterError; it then runs as before."""
         with self._lock:
             plan = self._plan()
-            if plan is None:
+            if plan is None or self._stopped:
                 return
             applied = self._applied
             if (
@@ -84,8 +85,9 @@ class EdgeKeeper:
             return as_traffic(plan, model, self._counts(plan))
 
     def stop(self) -> None:
-        """Stop HAProxy."""
+        """Stop HAProxy for good: a pass under way must not start it again."""
         with self._lock:
+            self._stopped = True
             self._process.stop()
             self._applied = None
 

@@ -84,8 +84,6 @@ def _defaults() -> str:
         "timeout queue 5s",
         "http-reuse always",
         "option http-no-delay",
-        # Only a request that lies whole in the buffer can be asked again of another version.
-        "option http-buffer-request",
         *errors,
     )
 
@@ -150,7 +148,10 @@ def _backend(plan: EdgePlan, model: ModelRoute, *, sticky: bool) -> str:
     return _section(
         f"backend {'sticky' if sticky else 'model'}.{model.model}",
         *spread,
-        # A prediction changes nothing, so a failed one is asked again of another version.
+        # A prediction changes nothing, so a failed one is asked again of another version. That
+        # needs the request whole in the buffer; waiting for it here and not in the frontend leaves
+        # a body over the cap refused by its declared length.
+        "option http-buffer-request",
         "option redispatch 1",
         "retries 2",
         "retry-on conn-failure empty-response 500 502 503 504",

@@ -88,8 +88,8 @@ class HaproxyProcess:
         deadline = time.monotonic() + 1.0
         while self.pid is not None and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-        if self.pid is not None:
-            _signal(pid, signal.SIGTERM)
+        if self.pid is not None:  # idle connections hold a soft stop up
+            _signal(pid, signal.SIGKILL)
         if self._child is not None:
             self._child.wait(timeout=START_SECONDS)
             self._child = None
@@ -124,13 +124,24 @@ class HaproxyProcess:
         raise ClusterError("HAProxy did not answer in time")
 
     def _recorded_pid(self) -> int | None:
-        """The recorded process, if it still is our HAProxy and not one that reused its number."""
+        """Our HAProxy, started by somebody else: the recorded one, else (its starter was killed
+        before it could record it) any that runs our configuration."""
         try:
-            pid = int(self._pid_file.read_text(encoding="ascii"))
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            recorded = int(self._pid_file.read_text(encoding="ascii"))
         except (OSError, ValueError):
-            return None
-        return pid if str(self._config).encode() in words else None
+            recorded = 0
+        if recorded and self._is_ours(recorded):
+            return recorded
+        others = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return next((pid for pid in others if self._is_ours(pid)), None)
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether the process runs our configuration; process ids are used again."""
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return str(self._config).encode() in words
 
 
 def binary() -> str:

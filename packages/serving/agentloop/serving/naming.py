@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 NAMESPACE = "agentloop"
@@ -18,15 +17,6 @@ def app_name(model: str, version: str) -> str:
 def private_path(model: str, version: str) -> str:
     """The public edge's path to one version at any weight; loopback only."""
     return f"/_versions/{model}/{version}"
-
-
-def run_dir(home: Path) -> Path:
-    """Sockets and generated files of the serving plane of ``home``.
-
-    It lies outside ``home`` because a unix socket's path must stay under 107 characters.
-    """
-    digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:10]
-    return Path(f"/tmp/agentloop-{os.getuid()}-{digest}")
 
 
 def socket_path(folder: Path, app: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,9 +17,10 @@ from agentloop.serving import http_probe
 from agentloop.serving.control_store import EdgeAddress, StagedVersion
 from agentloop.serving.endpoints import control_store
 from agentloop.serving.haproxy_process import HaproxyProcess, check_port_free, free_port
-from agentloop.serving.naming import app_name, run_dir
+from agentloop.serving.naming import app_name
 from agentloop.serving.ports import HttpAnswer, ObserverFactory, Replay
 from agentloop.serving.ray_edge import EdgeSettings, edge_actor, find_edge_actor
+from agentloop.serving.run_folder import open_run_dir, run_dir
 
 CALL_SECONDS = 20.0
 
@@ -113,9 +113,7 @@ def start_serving_plane(
     anything is started when ``serving.port`` is taken by another program.
     """
     store = control_store(home)
-    folder = run_dir(home)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _refuse_foreign_folder(folder)
+    folder = open_run_dir(home)
     known = store.address()
     port = _public_port(serving, known, HaproxyProcess(folder).pid is not None)
     serve_port = _start_serve(http_port, known)
@@ -133,6 +131,8 @@ def start_serving_plane(
 def stop_serving_plane(home: Path) -> None:
     """Stop the edge, and Serve if this process is connected to its cluster. Splits and staged
     versions stay in the control store, for ``restore``. Does nothing where nothing runs."""
+    if (home / "control.db").exists():
+        control_store(home).put_address(None)  # first, so that no pass of the edge restarts it
     if ray.is_initialized():
         from ray import serve
 
@@ -142,8 +142,6 @@ def stop_serving_plane(home: Path) -> None:
             ray.kill(edge, no_restart=True)
         _quietly(serve.shutdown)
     HaproxyProcess(run_dir(home)).stop()
-    if (home / "control.db").exists():
-        control_store(home).put_address(None)
     shutil.rmtree(run_dir(home), ignore_errors=True)
 
 
@@ -186,13 +184,6 @@ def _app_status(name: str) -> str | None:
     app = serve.status().applications.get(name)
     status: str | None = app.status.value if app else None
     return status
-
-
-def _refuse_foreign_folder(folder: Path) -> None:
-    """Its sockets give full control of the edge: the folder must be this user's alone."""
-    info = folder.lstat()
-    if info.st_uid != os.getuid() or info.st_mode & 0o077 or folder.is_symlink():
-        raise ClusterError(f"{folder} belongs to somebody else or is open to others")
 
 
 def _quietly(action: Callable[[], Any]) -> None:

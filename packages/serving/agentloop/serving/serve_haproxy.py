@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agentloop.serving.haproxy_process import binary, free_port
-from agentloop.serving.naming import run_dir
+from agentloop.serving.run_folder import open_run_dir
 
 _WRAPPER = r"""#!/bin/sh
 previous=
@@ -31,8 +31,8 @@ def serve_environment(home: Path) -> Mapping[str, str]:
 
     Writes the wrapper into the run folder of ``home``; picks free ports a call.
     """
-    folder = run_dir(home) / "serve"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = open_run_dir(home) / "s"
+    folder.mkdir(exist_ok=True, mode=0o700)
     wrapper = folder / "haproxy"
     wrapper.write_text(_WRAPPER.replace("@BINARY@", binary()), encoding="utf-8")
     wrapper.chmod(0o700)
