@@ -1,0 +1,113 @@
+"""The edge as data: weights, duties, HAProxy's configuration and counters."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentloop.contracts import TrafficSplit
+from agentloop.serving.control_store import Bake, EdgeAddress, StagedVersion
+from agentloop.serving.edge_duties import RetireVersion, ReturnToStable, due
+from agentloop.serving.edge_plan import MAX_WEIGHT, plan_edge, scale_weights
+from agentloop.serving.haproxy_config import render_haproxy_config
+from agentloop.serving.haproxy_process import binary
+from agentloop.serving.haproxy_stats import Counts, as_traffic, parse_stats
+
+ADDRESS = EdgeAddress("127.0.0.1", 8700, 9000)
+V1, V2 = "0.1.0-aaaaaaaa-bbbbbbbb", "0.2.0-aaaaaaaa-bbbbbbbb"
+STAGED = [StagedVersion("m", V1, "/b1", "d1"), StagedVersion("m", V2, "/b2", "d2")]
+SPLIT = TrafficSplit("m", {V1: 90.0, V2: 10.0}, V1, 2, lease_until=50.0)
+
+
+def plan(staged=STAGED, splits=(SPLIT,)):
+    return plan_edge(ADDRESS, Path("/tmp/al-0-00000000"), 8_000_000, staged, splits)
+
+
+@pytest.mark.parametrize("percent", [1, 5, 10, 25, 33, 50, 75, 90, 99, 100])
+def test_integer_weights_meet_round_percentages(percent):
+    scaled = scale_weights({"a": percent, "b": 100 - percent})
+    assert 100 * scaled["a"] / sum(scaled.values()) == pytest.approx(percent, abs=1e-9)
+    assert max(scaled.values()) <= MAX_WEIGHT
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=4))
+def test_weights_stay_in_range_and_nothing_with_traffic_loses_it(percents):
+    given_weights = {str(i): value for i, value in enumerate(percents)}
+    scaled = scale_weights(given_weights)
+    assert all(0 <= weight <= MAX_WEIGHT + len(percents) for weight in scaled.values())
+    total = sum(percents)
+    for key, value in given_weights.items():
+        if total > 0 and value / total > 0:
+            assert scaled[key] >= 1
+
+
+def test_a_staged_version_without_a_split_has_weight_zero():
+    assert plan(splits=()).weights == {("m", V1): 0, ("m", V2): 0}
+
+
+def test_a_retiring_version_is_out_of_the_edge():
+    staged = [STAGED[0], StagedVersion("m", V2, "/b2", "d2", retiring=True)]
+    assert [v.version for v in plan(staged).models[0].versions] == [V1]
+
+
+def test_the_configuration_is_what_it_was():
+    golden = Path(__file__).with_name("edge_golden.cfg")
+    assert render_haproxy_config(plan()) == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("staged", [[], STAGED[:1], [*STAGED, StagedVersion("n", V1, "/", "d")]])
+def test_haproxy_accepts_every_configuration(staged, tmp_path):
+    path = tmp_path / "haproxy.cfg"
+    path.write_text(render_haproxy_config(plan(staged)), encoding="utf-8")
+    result = subprocess.run(
+        [binary(), "-c", "-f", str(path)], check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "WARNING" not in result.stderr
+
+
+def test_nothing_is_due_while_lease_and_bake_last():
+    assert due([SPLIT], [Bake("m", "0.0.1", 60.0)], STAGED, now=49.0) == ()
+
+
+def test_an_ended_lease_returns_traffic_to_stable():
+    (duty,) = due([SPLIT], [], STAGED, now=50.0)
+    assert isinstance(duty, ReturnToStable)
+    assert duty.split.weights == {V1: 100.0, V2: 0.0}
+    assert (duty.split.epoch, duty.split.lease_until) == (3, None)
+
+
+def test_an_ended_bake_retires_but_never_what_has_traffic():
+    settled = TrafficSplit("m", {V1: 0.0, V2: 100.0}, V2, 3)
+    bakes = [Bake("m", V1, 5.0), Bake("m", V2, 5.0)]
+    assert due([settled], bakes, STAGED, now=9.0) == (RetireVersion("m", V1),)
+
+
+def test_an_interrupted_retirement_is_finished():
+    settled = TrafficSplit("m", {V2: 100.0}, V2, 3)
+    retiring = [StagedVersion("m", V1, "/b1", "d1", retiring=True)]
+    assert due([settled], [], retiring, now=0.0) == (RetireVersion("m", V1),)
+
+
+def test_counters_are_read_from_the_versions_own_listener():
+    text = "\n".join(
+        [
+            "# pxname,svname,status,req_tot,hrsp_5xx,wretr,ttime,",
+            f"version.m--{V2},FRONTEND,OPEN,12,3,,,",
+            f"version.m--{V2},app,UP,,3,0,4,",
+            f"model.m,{V2},UP,,0,2,4,",
+            f"sticky.m,{V2},UP,,0,1,4,",
+        ]
+    )
+    counts = parse_stats(text, plan())
+    assert counts["m", V2] == Counts(12, 3, 3, True, 4.0)
+    later = {key: found.plus(Counts(100, 1)) for key, found in counts.items()}
+    traffic = as_traffic(plan(), "m", later)
+    assert [(t.version, t.weight, t.requests, t.errors) for t in traffic] == [
+        (V1, 90.0, 100, 1),
+        (V2, 10.0, 112, 4),
+    ]
