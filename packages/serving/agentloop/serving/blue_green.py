@@ -62,10 +62,8 @@ class BlueGreenDeployment:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
     ) -> None:
-        self._spec = spec
-        self._registry = registry
-        self._clock = clock
-        self._new_id = new_id
+        self._spec, self._registry = spec, registry
+        self._clock, self._new_id = clock, new_id
         self._store = store or control_store(home)
         self._plane = plane or _ray_plane(home, spec, observer_factory)
         self._staging = Staging(
@@ -104,8 +102,7 @@ class BlueGreenDeployment:
             raise  # a newer controller, or the edge's lease, has decided: touch nothing
         except Exception as error:
             raise await self._failed(rollout, error) from error
-        metrics = self._watch.metrics() if self._watch else {}
-        metrics = {**metrics, "seconds": self._clock() - started}
+        metrics = {**self._metrics(), "seconds": self._clock() - started}
         if judgement.verdict == "promote":
             await self.complete_rollout(green)
             result = self._end.completed(rollout, judgement, metrics)
@@ -266,17 +263,8 @@ class BlueGreenDeployment:
         went with their cluster."""
         if not await asyncio.to_thread(self._staging.is_ready, mv.model, mv.version):
             await self._staging.deploy(mv)
-        found = [r for r in self._store.rollouts(mv.model) if r.version == mv.version]
         reason = Judgement("promote", ("it is at 100% already",))
-        if found and found[-1].state == "running":
-            self._end.completed(found[-1], reason, {})
-        return DeploymentResult(
-            mv.version,
-            found[-1].deployment_id if found else "",
-            "completed",
-            reasons=reason.reasons,
-            endpoint=self.endpoint(mv.model),
-        )
+        return replace(self._end.confirmed(mv, reason), endpoint=self.endpoint(mv.model))
 
     async def _failed(self, rollout: Rollout, error: Exception) -> Exception:
         writer = self._writer(rollout.model)
@@ -285,8 +273,10 @@ class BlueGreenDeployment:
         await asyncio.to_thread(self._end.failed, rollout, str(error))
         if isinstance(error, (DeploymentError, ArtifactUnverified)):
             return error
-        reason = f"{type(error).__name__}: {error}"[:500]
-        return DeploymentError(rollout.model, rollout.version, reason)
+        return DeploymentError(rollout.model, rollout.version, f"{type(error).__name__}: {error}")
+
+    def _metrics(self) -> dict[str, float]:
+        return self._watch.metrics() if self._watch else {}
 
     def _writer(self, model: str) -> SplitWriter:
         if model not in self._writers:

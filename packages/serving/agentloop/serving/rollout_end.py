@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from agentloop.contracts.errors import DeploymentError, ModelNotServed
+from agentloop.contracts.models import ModelVersion
 from agentloop.contracts.spec import RolloutSpec
 from agentloop.contracts.traffic import DeploymentResult, TrafficSplit
 from agentloop.lifecycle.registry import Registry
@@ -44,6 +45,14 @@ class RolloutEnd:
         advance(self._registry, model, version, Trigger.STAGING_TESTS_PASSED, Trigger.DEPLOYED)
         crown(self._registry, model, version, previous)
         return self._close(rollout, "completed", judgement, metrics)
+
+    def confirmed(self, mv: ModelVersion, judgement: Judgement) -> DeploymentResult:
+        """The version is stable already; what a kill left undone of its rollout is done now."""
+        found = [r for r in self._store.rollouts(mv.model) if r.version == mv.version]
+        if found and found[-1].state == "running":
+            return self.completed(found[-1], judgement, {})
+        known = found[-1].deployment_id if found else ""
+        return DeploymentResult(mv.version, known, "completed", reasons=judgement.reasons)
 
     def abandoned(
         self, rollout: Rollout, judgement: Judgement, metrics: Mapping[str, float]
