@@ -28,6 +28,7 @@ from agentloop.loop.cluster import (
     write_record,
 )
 from agentloop.loop.home import StateFolder
+from agentloop.serving import serve_environment, stop_edge
 
 START_SECONDS = 90.0
 # Ray drains a node for up to 30 s; whoever says `down` waits for no more than this.
@@ -103,7 +104,7 @@ def start_cluster(home: StateFolder, environment: Mapping[str, str]) -> ClusterR
     with home.cluster_log.open("wb") as log:
         process = subprocess.Popen(
             command,
-            env=cluster_environment(home, environment),
+            env={**cluster_environment(home, environment), **serve_environment(home.root)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -170,6 +171,7 @@ def stop_cluster(home: StateFolder) -> bool:
     home.cluster_record.unlink(missing_ok=True)
     if record is None or not record.owned:
         return False
+    stop_edge(home.root)
     stragglers = _processes_of(home)
     try:
         head = psutil.Process(record.pid)

@@ -23,6 +23,7 @@ from agentloop.serving.sqlite_control_store import SqliteControlStore
 if TYPE_CHECKING:
     from agentloop.serving.blue_green import BlueGreenDeployment
     from agentloop.serving.client import Client, Prediction
+    from agentloop.serving.haproxy_process import stop_edge
     from agentloop.serving.ray_serve_plane import (
         RayServingPlane,
         start_serving_plane,
@@ -39,6 +40,7 @@ _LAZY = {
     "start_serving_plane": "ray_serve_plane",
     "stop_serving_plane": "ray_serve_plane",
     "serve_environment": "serve_haproxy",
+    "stop_edge": "haproxy_process",
 }
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "run_dir",
     "serve_environment",
     "start_serving_plane",
+    "stop_edge",
     "stop_serving_plane",
 ]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agentloop.contracts.errors import ClusterError, PortInUse
 from agentloop.serving.haproxy_config import ADMIN_SOCKET
+from agentloop.serving.run_folder import run_dir
 
 START_SECONDS = 5.0
 POLL_SECONDS = 0.01
@@ -182,3 +183,9 @@ def _reap_later(child: subprocess.Popen[bytes]) -> None:
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def stop_edge(home: Path) -> None:
+    """End the edge's HAProxy of ``home``, which outlives the actor that owns it when the whole
+    cluster is stopped. Does nothing where none runs."""
+    HaproxyProcess(run_dir(home)).stop()

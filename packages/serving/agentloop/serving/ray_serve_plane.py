@@ -116,7 +116,7 @@ def start_serving_plane(
     folder = open_run_dir(home)
     known = store.address()
     port = _public_port(serving, known, HaproxyProcess(folder).pid is not None)
-    serve_port = _start_serve(http_port, known)
+    serve_port = _start_serve(http_port)
     address = EdgeAddress(serving.host, port, serve_port)
     store.put_address(address)
     settings = EdgeSettings(str(store.path), str(folder), max_body_bytes(serving))
@@ -159,17 +159,18 @@ def _public_port(serving: ServingSpec, known: EdgeAddress | None, running: bool)
     return serving.port
 
 
-def _start_serve(http_port: int | None, known: EdgeAddress | None) -> int:
+def _start_serve(http_port: int | None) -> int:
+    """The port of Serve's own proxy. Serve that runs keeps the port it has: a start that was cut
+    off, or a RayService, may have chosen it without telling the control store."""
     from ray import serve
 
-    try:
-        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
-        if known is not None:
-            return known.serve_port
-    except ValueError:
-        pass
-    port = http_port or free_port()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+        running = ray.get(controller.get_http_config.remote(), timeout=CALL_SECONDS)
+        return int(running.port)
+    except ValueError:
+        port = http_port or free_port()
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": "127.0.0.1", "port": port},
