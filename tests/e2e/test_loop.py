@@ -195,9 +195,7 @@ def test_predict_sends_a_row_to_the_served_version(workspace: Workspace, story: 
 
 def test_metrics_count_what_was_answered(story: Story) -> None:
     wanted = 'model_inference_requests_total{endpoint="infer",model_version="{}",status="200"}'
-    lines = [
-        wanted.format(v) for v in (story.first["model_version"], story.second["model_version"])
-    ]
+    lines = [wanted.replace("{}", version) for version in story.split]
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with urllib.request.urlopen(story.second["metrics_url"], timeout=5) as answer:
