@@ -85,11 +85,11 @@ def workspace() -> Iterator[Workspace]:
 def kill_after(process: subprocess.Popen[str], line: str) -> None:
     """SIGKILL a run right after it says ``line``."""
     assert process.stderr is not None
-    for text in process.stderr:
-        if text.startswith(line):
-            process.kill()
-            break
-    process.wait(30)
+    with process:
+        for text in process.stderr:
+            if text.startswith(line):
+                process.kill()
+                break
 
 
 REQUESTS = 800
@@ -136,7 +136,7 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def story(workspace: Workspace) -> Story:
     workspace.write_rows(500)
-    kill_after(workspace.start("run", "loop.yaml"), "train: done")
+    kill_after(workspace.start("run", "loop.yaml"), "validate: started")
     code, first, log = workspace.agentloop("run", "loop.yaml")
     assert code == 0, log
     registry = MlflowRegistry(first["mlflow_uri"])

@@ -15,6 +15,7 @@ from agentloop.serving.ports import ObserverFactory
 from agentloop.serving.replica_app import ReplicaApp
 
 WARM_UP_ROWS = (1, 1, 32)
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class ModelReplica:
     """Opens the verified bundle, warms the model, then answers HTTP."""
 
     def __init__(self, settings: ReplicaSettings, observer_factory: ObserverFactory | None) -> None:
+        keep_on_loopback()
         bundle = open_bundle(Path(settings.bundle_path), settings.digest)
         predictor = OnnxPredictor(bundle)
         for rows in WARM_UP_ROWS:
@@ -48,6 +50,22 @@ class ModelReplica:
 
     def __serve_build_asgi_app__(self) -> ReplicaApp:
         return self._app
+
+
+def keep_on_loopback() -> None:
+    """On a cluster whose node is 127.0.0.1, bind the replica's internal gRPC server there too.
+
+    Serve binds it to every interface, and it unpickles what it is sent. Serve has no setting for
+    it and starts it after this class is made, so the helper that binds is wrapped here.
+    """
+    from ray.serve._private import replica
+    from ray.util import get_node_ip_address
+
+    bind = replica.add_port_to_grpc_server
+    if get_node_ip_address() == LOOPBACK:
+        replica.add_port_to_grpc_server = lambda server, address: bind(
+            server, address.replace("[::]", LOOPBACK)
+        )
 
 
 def blank_columns(bundle: ModelBundle, rows: int) -> dict[str, Any]:
