@@ -23,8 +23,8 @@ from agentloop.contracts import (
 )
 from agentloop.data import DataIngestionPipeline
 from agentloop.lifecycle import Registry, Trigger, advance, open_signer
+from agentloop.loop.arrow_example_request import write_example_request
 from agentloop.loop.events import EventLog
-from agentloop.loop.example_request import write_example_request
 from agentloop.loop.home import StateFolder
 from agentloop.loop.operations import remember_spec
 from agentloop.loop.progress import Progress
