@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -92,7 +93,10 @@ def cluster_environment(home: StateFolder, inherited: Mapping[str, str]) -> dict
     dropped = ("RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE")
     kept = {key: value for key, value in inherited.items() if key not in dropped}
     defaults = {"RAY_AUTH_MODE": "disabled"}  # loopback only; a user's own setting wins
-    ours = {**CLUSTER_ENVIRONMENT, **LOCAL_ENVIRONMENT, "AGENTLOOP_HOME": str(home.root)}
+    # A submitted job finds `agentloop` and this state folder through its node.
+    path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
+    place = {"AGENTLOOP_HOME": str(home.root), "PATH": path}
+    ours = {**CLUSTER_ENVIRONMENT, **LOCAL_ENVIRONMENT, **place}
     return {**defaults, **kept, **ours}
 
 

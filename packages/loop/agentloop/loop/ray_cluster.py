@@ -81,9 +81,11 @@ class RayCluster:
 
     def _find_or_start(self) -> ClusterRecord:
         address = self.environment.get("RAY_ADDRESS", "")
-        if address:
-            return ClusterRecord(address, "", owned=False)
         known = read_record(self.home)
+        if address:
+            ours = known is not None and known.address == address
+            url = known.dashboard_url if known is not None and ours else ""
+            return ClusterRecord(address, url, owned=False)
         if known is not None and is_alive(known):
             return known
         self.started_here = True
