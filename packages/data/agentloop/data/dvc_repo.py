@@ -15,7 +15,8 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agentloop.contracts.errors import VersioningFailed
@@ -101,12 +102,18 @@ class DvcRepo:
     def _init_dvc(self) -> None:
         from dvc.repo import Repo
 
+        site = str(self._data_dir / "dvc-site")
+
         def run() -> None:
-            with Repo.init(str(self._root), force=True) as repo, repo.config.edit("repo") as config:
+            with (
+                _variable("DVC_SITE_CACHE_DIR", site),  # init opens it before there is a setting
+                Repo.init(str(self._root), force=True) as repo,
+                repo.config.edit("repo") as config,
+            ):
                 config["core"]["analytics"] = False
                 config["core"]["check_update"] = False
                 config["core"]["remote"] = "local"
-                config["core"]["site_cache_dir"] = str(self._data_dir / "dvc-site")
+                config["core"]["site_cache_dir"] = site
                 config["cache"]["type"] = "reflink,hardlink,copy"
                 config["remote"]["local"] = {"url": str(self._data_dir / "remote")}
 
@@ -151,6 +158,20 @@ class DvcRepo:
             told = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
             raise VersioningFailed(f"git {arguments[0]}: {told[-1]}") from error
         return done.stdout.strip()
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a moment."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _quietly(run: Callable[[], None]) -> None:
