@@ -228,6 +228,18 @@ def test_bad_input_is_refused_before_anything_is_touched(
     assert answer["exit_code"] == 10
 
 
+def test_a_target_that_is_not_there_leaves_the_served_version(
+    workspace: Workspace, story: Story
+) -> None:
+    bad = (workspace.folder / "loop.yaml").read_text().replace("diagnosis", "diagnose")
+    (workspace.folder / "bad.yaml").write_text(bad)
+    code, _, log = workspace.agentloop("run", "bad.yaml")
+    assert code == 23
+    assert "Did you mean 'diagnosis'?" in log
+    code, answer, _ = workspace.agentloop("predict", "tumours")
+    assert (code, answer["model_version"]) == (0, story.second["model_version"])
+
+
 def test_rollback_returns_to_the_warm_version(workspace: Workspace, story: Story) -> None:
     code, answer, log = workspace.agentloop("rollback", "tumours")
     assert code == 0, log
