@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-from agentloop.contracts.errors import SourceNotFound, SourceUnreadable
+from agentloop.contracts.errors import EmptySource, SourceNotFound, SourceUnreadable
 from agentloop.contracts.spec import CallableSource, DataSourceConfig
 from agentloop.data.locate import locate_files
 
@@ -27,7 +27,10 @@ def source_fingerprint(source_config: DataSourceConfig, base_dir: Path) -> str:
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()
     try:
-        for path in locate_files(source, base_dir):
+        paths = locate_files(source, base_dir)
+        if not any(path.stat().st_size for path in paths):
+            raise EmptySource(source.path)
+        for path in paths:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     except OSError as error:
