@@ -6,19 +6,66 @@ Unknown keys are refused. ``agentloop.contracts.spec_file.load_spec`` reads a fi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from agentloop.contracts.data import ColumnKind, Severity
+from agentloop.contracts.spec_base import (
+    Strict,
+    matching,
+    refusal,
+    shown,
+    switch_or_auto,
+    unknown_name,
+    whole_number_or_auto,
+)
+from agentloop.contracts.spec_search import (
+    ChoiceSpec,
+    ParametersSpec,
+    RangeSpec,
+    SearchSpec,
+    misfit,
+)
+
+__all__ = [
+    "FAMILIES",
+    "NAME_PATTERN",
+    "BusinessValueSpec",
+    "CallableSource",
+    "ChecksSpec",
+    "ChoiceSpec",
+    "ColumnSpec",
+    "DataSourceConfig",
+    "FileSource",
+    "GateSpec",
+    "LoopSpec",
+    "ModelSpec",
+    "MonitoringSpec",
+    "ParametersSpec",
+    "RangeSpec",
+    "RolloutSpec",
+    "SearchSpec",
+    "ServingSpec",
+    "SourceSpec",
+    "SplitSpec",
+]
 
 FAMILIES = ("linear", "mlp")
-NAME_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
-CALLABLE_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+NAME_PATTERN = "[a-z][a-z0-9-]{0,62}"
+CALLABLE_PATTERN = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Callable = Annotated[str, AfterValidator(matching(CALLABLE_PATTERN, "must be module:function"))]
+ModelName = Annotated[
+    str,
+    AfterValidator(
+        matching(
+            NAME_PATTERN,
+            "must be up to 63 lower-case letters, digits and dashes, with a letter first",
+        )
+    ),
+]
 
 
 # --- data ----------------------------------------------------------------------------------------
@@ -36,7 +83,7 @@ class CallableSource(Strict):
     argument and returns a pandas DataFrame or a pyarrow Table."""
 
     kind: Literal["callable"]
-    target: str = Field(pattern=CALLABLE_PATTERN)
+    target: Callable
 
 
 SourceSpec = Annotated[FileSource | CallableSource, Field(discriminator="kind")]
@@ -84,66 +131,6 @@ class DataSourceConfig(Strict):
 # --- model ---------------------------------------------------------------------------------------
 
 
-class ParametersSpec(Strict):
-    """Hyper-parameters; a search replaces those that its space names."""
-
-    hidden: tuple[int, ...] = (64,)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    learning_rate: float = Field(default=1e-2, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=30, ge=1)
-
-    @field_validator("hidden")
-    @classmethod
-    def _widths_are_positive(cls, hidden: tuple[int, ...]) -> tuple[int, ...]:
-        if not hidden or any(width < 1 for width in hidden):
-            raise ValueError("needs one positive width a layer")
-        return hidden
-
-
-class RangeSpec(Strict):
-    """A searched number: ``low`` to ``high``, on a log scale if asked; ``integer`` for whole."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> RangeSpec:
-        if not self.low < self.high:
-            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
-        if self.log and self.low <= 0:
-            raise ValueError("a log scale needs low > 0")
-        return self
-
-
-class ChoiceSpec(Strict):
-    """A searched choice."""
-
-    choices: tuple[Any, ...] = Field(min_length=1)
-
-
-SEARCHABLE = tuple(ParametersSpec.model_fields)
-
-
-class SearchSpec(Strict):
-    """An Optuna search over ``model.parameters``, run as Ray Tune trials."""
-
-    trials: int = Field(default=4, ge=0)
-    concurrency: int = Field(default=2, ge=1)
-    space: dict[str, RangeSpec | ChoiceSpec] = Field(default_factory=dict)
-
-    @field_validator("space")
-    @classmethod
-    def _names_are_parameters(cls, space: dict[str, Any]) -> dict[str, Any]:
-        for name in space:
-            if name not in SEARCHABLE:
-                raise ValueError(f"'{name}' is no parameter; choose from {', '.join(SEARCHABLE)}")
-        return space
-
-
 class ModelSpec(Strict):
     """The ``model`` section. ``family`` is a built-in name or ``module:callable``, which takes
     ``(inputs: int, outputs: int, parameters: dict)`` and returns a ``torch.nn.Module``.
@@ -154,26 +141,25 @@ class ModelSpec(Strict):
     family: str = "mlp"
     parameters: ParametersSpec = ParametersSpec()
     search: SearchSpec = SearchSpec()
-    num_workers: int | Literal["auto"] = "auto"
-    use_gpu: bool | Literal["auto"] = "auto"
+    num_workers: Annotated[int | Literal["auto"], BeforeValidator(whole_number_or_auto)] = "auto"
+    use_gpu: Annotated[bool | Literal["auto"], BeforeValidator(switch_or_auto)] = "auto"
     seed: int = 0
     change: Literal["architecture", "improvement", "bugfix"] = "improvement"
 
     @field_validator("family")
     @classmethod
     def _family_is_known(cls, family: str) -> str:
-        import re
-
-        if family in FAMILIES or re.match(CALLABLE_PATTERN, family):
+        if family in FAMILIES or re.fullmatch(CALLABLE_PATTERN, family):
             return family
-        raise ValueError(f"unknown model family '{family}'; choose from {', '.join(FAMILIES)}")
+        raise unknown_name("model family", family, FAMILIES, "family")
 
-    @field_validator("num_workers")
-    @classmethod
-    def _workers_are_not_negative(cls, workers: int | str) -> int | str:
-        if isinstance(workers, int) and workers < 0:
-            raise ValueError("must be 0 or more, or auto")
-        return workers
+    @model_validator(mode="after")
+    def _search_stays_within_what_parameters_may_be(self) -> ModelSpec:
+        for name, searched in self.search.space.items():
+            reason = misfit(name, searched)
+            if reason:
+                raise refusal(reason, below=["search", "space", name])
+        return self
 
 
 # --- the gate, serving, monitoring ---------------------------------------------------------------
@@ -204,7 +190,8 @@ class ServingSpec(Strict):
     @model_validator(mode="after")
     def _stays_on_loopback(self) -> ServingSpec:
         if self.host not in ("127.0.0.1", "::1", "localhost") and not self.insecure:
-            raise ValueError(f"host {self.host} is not loopback: set insecure: true to allow it")
+            reason = f"{shown(self.host)} is not loopback: set insecure: true to allow it"
+            raise refusal(reason, below=["host"])
         return self
 
 
@@ -216,7 +203,7 @@ class RolloutSpec(Strict):
     """
 
     steps: tuple[float, ...] = (10.0, 50.0, 100.0)
-    step_seconds: float = Field(default=1.0, ge=0)
+    step_seconds: float = Field(default=0.5, ge=0)
     min_requests: int = Field(default=50, ge=1)
     max_wait_seconds: float = Field(default=30.0, ge=0)
     bake_seconds: float = Field(default=60.0, ge=0)
@@ -253,7 +240,7 @@ class MonitoringSpec(Strict):
 class LoopSpec(Strict):
     """One loop.yaml."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: ModelName
     description: str = ""
     data: DataSourceConfig
     model: ModelSpec = ModelSpec()
