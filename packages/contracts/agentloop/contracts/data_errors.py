@@ -97,7 +97,9 @@ class DataQualityError(DataError):
 
     @property
     def kept(self) -> str:  # type: ignore[override]
-        return f"The batch was set aside in {self.quarantine}." if self.quarantine else ""
+        return (
+            f"The batch was set aside in {self.quarantine}." if self.quarantine else NOTHING_WRITTEN
+        )
 
     @property
     def next_step(self) -> str:  # type: ignore[override]

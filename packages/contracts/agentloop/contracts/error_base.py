@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar
 
 NOTHING_WRITTEN = "Nothing was written."
@@ -22,7 +23,7 @@ class AgentLoopError(Exception):
 
     exit_code: ClassVar[int] = 1
     kept: str = NOTHING_WRITTEN
-    next_step: str = ""
+    next_step: str = "run the same command again with --debug to see where"
 
     @property
     def summary(self) -> str:
@@ -39,5 +40,12 @@ class AgentLoopError(Exception):
 
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-ready fields, for ``--json`` and the event log."""
-        fields = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
-        return {"error": type(self).__name__, "message": str(self), **fields}
+        fields = {k: _plain(v) for k, v in self.__dict__.items() if not k.startswith("_")}
+        told = {"error": type(self).__name__, "message": str(self), "exit_code": self.exit_code}
+        return {**told, **fields, "kept": self.kept, "next_step": self.next_step}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

@@ -41,6 +41,7 @@ class IllegalTransition(LifecycleError):
     stage: str
     trigger: str
     exit_code: ClassVar[int] = 41
+    next_step: str = "agentloop status"
     kept: str = "The model version kept its stage."
 
     @property
@@ -53,6 +54,7 @@ class InvalidVersion(LifecycleError):
     value: str
     reason: str
     exit_code: ClassVar[int] = 42
+    next_step: str = "pass a value of that form"
 
     @property
     def summary(self) -> str:

@@ -53,6 +53,7 @@ class StaleEpoch(ServingError):
     offered: int
     current: int
     exit_code: ClassVar[int] = 63
+    next_step: str = "agentloop status"
     kept: str = "The newer traffic split stays."
 
     @property
@@ -65,7 +66,7 @@ class ModelNotServed(ServingError):
     model: str
     exit_code: ClassVar[int] = 64
     next_step: str = "agentloop run <loop.yaml>"
-    kept: str = ""
+    kept: str = "Nothing was changed."
 
     @property
     def summary(self) -> str:
@@ -79,7 +80,8 @@ class RequestRejected(ServingError):
     status: int
     reason: str
     exit_code: ClassVar[int] = 65
-    kept: str = ""
+    kept: str = "The model goes on serving."
+    next_step: str = "correct the request, then send it again"
 
     @property
     def summary(self) -> str:
