@@ -19,11 +19,11 @@ spent = resource.getrusage(resource.RUSAGE_SELF)
 loaded = sorted({{name.split(".")[0] for name in sys.modules}})
 print(json.dumps({{"loaded": loaded, "cpu_s": spent.ru_utime + spent.ru_stime}}))
 """
+# Not through __main__, which leaves without a farewell.
 CLI = """
-import runpy
-sys.argv = ["agentloop", {argument!r}]
+from agentloop.cli.main import main
 try:
-    runpy.run_module("agentloop.cli", run_name="__main__", alter_sys=True)
+    main([{argument!r}])
 except SystemExit as end:
     assert not end.code, end.code
 """
