@@ -91,7 +91,7 @@ class RayCluster:
         self.started_here = True
         if known is not None and is_starting(known):
             return _await_head(self.home, known)
-        stop_cluster(self.home)  # what is left of ours after a crash or a reboot
+        clear_remains(self.home)
         return start_cluster(self.home, self.environment)
 
 
@@ -165,6 +165,14 @@ def _connect(record: ClusterRecord) -> None:
             f"{record.address}, named by RAY_ADDRESS, cannot be joined ({reason})",
             next_step="unset RAY_ADDRESS to use a local cluster, or point it at a live one",
         ) from error
+
+
+def clear_remains(home: StateFolder) -> None:
+    """End what is left of this folder's cluster after a crash or a reboot: daemons without a head,
+    an edge that still holds its port. A cluster that runs, or is starting, is left alone."""
+    record = read_record(home)
+    if record is not None and not is_alive(record) and not is_starting(record):
+        stop_cluster(home)
 
 
 def stop_cluster(home: StateFolder) -> bool:

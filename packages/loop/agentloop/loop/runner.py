@@ -13,6 +13,7 @@ from typing import Any
 from agentloop.contracts import LoopSpec, Receipt, from_dict, to_dict
 from agentloop.data import source_fingerprint
 from agentloop.loop.home import StateFolder, read_json, write_json
+from agentloop.loop.preflight import check_ports
 from agentloop.loop.progress import Progress
 from agentloop.loop.run_keys import plan_run, run_key
 
@@ -65,11 +66,14 @@ def answers_as(receipt: Receipt) -> bool:
 def run_loop(request: RunRequest, progress: Progress) -> Receipt:
     """Run every stage that is not done yet. Raises what a stage raises; the same request again
     goes on after the last finished stage."""
-    from agentloop.loop.ray_cluster import RayCluster
+    from agentloop.loop.ray_cluster import RayCluster, clear_remains
 
     spec, home = request.spec, request.home
     cluster = RayCluster(home, request.environment)
     key = run_key(spec, source_fingerprint(spec.data, request.base_dir))
+    if not request.environment.get("RAY_ADDRESS"):  # a joined cluster has ports of its own
+        clear_remains(home)
+        check_ports(spec, home)
     progress.started("cluster")
     cluster.begin()
     watcher = threading.Thread(target=_tell_cluster, args=(cluster, progress), daemon=True)
