@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agentloop.contracts.data import DataBatch, DatasetVersion
     from agentloop.contracts.errors import DataQualityError
     from agentloop.contracts.spec import DataSourceConfig
+    from agentloop.data.csv_header import check_header
     from agentloop.data.fingerprint import source_fingerprint
     from agentloop.data.pipeline import DataIngestionPipeline
     from agentloop.data.profiler import DataProfiler
@@ -25,6 +26,7 @@ __all__ = [
     "DataSourceConfig",
     "DataValidator",
     "DatasetVersion",
+    "check_header",
     "source_fingerprint",
 ]
 
@@ -36,6 +38,7 @@ _HOMES = {
     "DataSourceConfig": "agentloop.contracts.spec",
     "DataValidator": "agentloop.data.validator",
     "DatasetVersion": "agentloop.contracts.data",
+    "check_header": "agentloop.data.csv_header",
     "source_fingerprint": "agentloop.data.fingerprint",
 }
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import pyarrow as pa
 import pyarrow.csv
 
 from agentloop.contracts.errors import SourceUnreadable
+from agentloop.data.csv_header import sniff_header, undecodable
 
-SEPARATORS = ",;\t|"
-SNIFFED_BYTES = 1 << 16
 MAX_TOLD_ROWS = 3
 
 Ragged = list[tuple[int | None, int, int]]
@@ -19,7 +15,7 @@ Ragged = list[tuple[int | None, int, int]]
 
 def read_csv(data: bytes, source: str, missing: tuple[str, ...]) -> pa.Table:
     """A table of the types that the values suggest. Raises SourceUnreadable, ArrowInvalid."""
-    separator = sniff_separator(data, source)
+    separator, _ = sniff_header(data, source)
     ragged: Ragged = []
     table = _parse(data, separator, missing, ragged, threads=True)
     if ragged:
@@ -27,42 +23,8 @@ def read_csv(data: bytes, source: str, missing: tuple[str, ...]) -> pa.Table:
         _parse(data, separator, missing, ragged, threads=False)  # only so are rows numbered
         raise _ragged_error(ragged, source)
     if any(pa.types.is_binary(field.type) for field in table.schema):
-        raise _undecodable(data, source)
+        raise undecodable(data, source)
     return table
-
-
-def sniff_separator(data: bytes, source: str) -> str:
-    """The separator that the header uses most, outside quotes. Raises SourceUnreadable for a
-    header that is no UTF-8 text, or that has a column twice or without a name."""
-    start = data[:SNIFFED_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
-    line = start.splitlines()[0]
-    try:
-        header = line.decode("utf-8")
-    except UnicodeDecodeError:
-        raise _undecodable(data, source) from None
-    if "\0" in header:
-        raise SourceUnreadable(source, "it is not UTF-8 text", next_step="save it as UTF-8")
-    bare = "".join(header.split('"')[::2])
-    separator = max(SEPARATORS, key=bare.count)
-    names = _header(start.decode("utf-8", "replace"), separator)
-    for position, name in enumerate(names, start=1):
-        if not name.strip():
-            raise SourceUnreadable(
-                source,
-                f"column {position} of the header has no name",
-                next_step="name it; if it is a row number, list that name under data.drop",
-            )
-        if names.count(name) > 1:
-            raise SourceUnreadable(source, f"the header has '{name}' twice")
-    return separator
-
-
-def _header(text: str, separator: str) -> list[str]:
-    lines = io.StringIO(text, newline=None)  # every style of line end
-    try:
-        return next(csv.reader(lines, delimiter=separator))
-    except (csv.Error, StopIteration) as error:
-        raise ValueError(f"the header is not CSV ({error})") from None
 
 
 def _parse(
@@ -98,15 +60,4 @@ def _ragged_error(ragged: Ragged, source: str) -> SourceUnreadable:
     more = f"; {len(ragged) - len(told)} more such rows" if len(ragged) > len(told) else ""
     return SourceUnreadable(
         source, "; ".join(told) + more, next_step="mend those rows, or quote their separators"
-    )
-
-
-def _undecodable(data: bytes, source: str) -> SourceUnreadable:
-    try:
-        data.decode("utf-8")
-        line = 1
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-    return SourceUnreadable(
-        source, f"line {line} is not UTF-8 text", next_step="save the file as UTF-8"
     )

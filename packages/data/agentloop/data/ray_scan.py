@@ -12,9 +12,9 @@ import pyarrow as pa
 from agentloop.contracts.errors import SourceUnreadable
 from agentloop.contracts.spec import DataSourceConfig
 from agentloop.data.arrow_block import Block, block_to_row
-from agentloop.data.arrow_csv import sniff_separator
 from agentloop.data.arrow_source import Extract
 from agentloop.data.batch import ScanPlan
+from agentloop.data.csv_header import sniff_header
 
 BLOCK_ROWS = 25_000
 # A laptop's cluster also runs replicas: a whole core might never come free.
@@ -67,7 +67,7 @@ def _dataset(extract: Extract, config: DataSourceConfig, block_rows: int) -> Any
     if extract.kind == "jsonl":
         return ray.data.read_json(paths, lines=True)
     with extract.files[0].open("rb") as file:
-        separator = sniff_separator(file.read(1 << 16), extract.source)
+        separator, _ = sniff_header(file.read(1 << 16), extract.source)
     return ray.data.read_csv(
         paths,
         file_extensions=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from dataclasses import replace
 
 from agentloop.contracts.data import ColumnKind, ColumnSchema, DataSchema
@@ -33,7 +34,7 @@ def resolve_schema(
     Raises TargetMissing, or SchemaMismatch for declared columns that are absent and for columns
     that came, went or changed since ``frozen`` without being declared.
     """
-    _check_target(inferred, config)
+    check_target(inferred, config)
     absent = [_absent(name, inferred) for name in config.columns if name not in inferred]
     if absent:
         raise SchemaMismatch(
@@ -55,10 +56,11 @@ def undeclared_drops(names: list[str], config: DataSourceConfig) -> tuple[str, .
     )
 
 
-def _check_target(inferred: Kinds, config: DataSourceConfig) -> None:
-    if config.target not in inferred:
-        near = difflib.get_close_matches(config.target, list(inferred), n=1, cutoff=0.5)
-        raise TargetMissing(config.target, tuple(inferred), near[0] if near else None)
+def check_target(names: Collection[str], config: DataSourceConfig) -> None:
+    """Raises TargetMissing unless the target is one of ``names``."""
+    if config.target not in names:
+        near = difflib.get_close_matches(config.target, list(names), n=1, cutoff=0.5)
+        raise TargetMissing(config.target, tuple(names), near[0] if near else None)
 
 
 def _absent(name: str, inferred: Kinds) -> str:
