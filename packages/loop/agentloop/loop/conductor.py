@@ -29,6 +29,7 @@ from agentloop.loop.home import StateFolder
 from agentloop.loop.operations import remember_spec
 from agentloop.loop.progress import Progress
 from agentloop.loop.ray_cluster import RayCluster
+from agentloop.loop.retirement import archive_replaced
 from agentloop.loop.run_keys import training_key
 from agentloop.loop.stages import StageOutcome
 
@@ -145,6 +146,8 @@ class Conductor:
         if result.status != "completed":
             reasons = "; ".join(result.reasons) or result.status
             raise DeploymentError(model.model, model.version, f"{result.status}: {reasons}")
+        for archived in archive_replaced(self.registry(), model.model):
+            self._log("archived", archived)
         remember_spec(self.home, self.spec)
         request = await asyncio.to_thread(write_example_request, model, self.home)
         value = {**to_dict(result), "request": str(request)}
