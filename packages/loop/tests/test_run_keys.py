@@ -49,3 +49,10 @@ def test_a_failed_forced_run_is_tried_again_in_the_same_round() -> None:
 def test_an_interrupted_run_of_another_key_is_superseded() -> None:
     past = [PastWorkflow("m:old:0:0", "PENDING"), PastWorkflow("other:k:0:0", "PENDING")]
     assert plan_run("m", "k", past, False).superseded == ("m:old:0:0",)
+
+
+def test_rounds_go_on_when_only_the_rollout_changes() -> None:
+    past = [PastWorkflow("m:k:0:0", "SUCCESS"), PastWorkflow("m:k:1:1", "SUCCESS")]
+    assert plan_run("m", "other", past, False).training_round == 1
+    assert plan_run("m", "other", past, True).training_round == 2
+    assert plan_run("n", "other", past, True).training_round == 0

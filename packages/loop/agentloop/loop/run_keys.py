@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentloop.contracts import LoopSpec, canonical_json
@@ -50,7 +50,7 @@ def training_key(spec: LoopSpec, data_version: str, training_round: int) -> str:
     return _digest(parts)
 
 
-def plan_run(model: str, key: str, past: Iterable[PastWorkflow], force: bool) -> RunPlan:
+def plan_run(model: str, key: str, past: Sequence[PastWorkflow], force: bool) -> RunPlan:
     """Go on with an interrupted run of this key, or start the next one.
 
     An interrupted run of the same model under another key is superseded: its spec or data are no
@@ -59,13 +59,16 @@ def plan_run(model: str, key: str, past: Iterable[PastWorkflow], force: bool) ->
     prefix = f"{model}:{key}:"
     mine = [w for w in past if w.id.startswith(prefix)]
     pending = [w for w in past if w.status == "PENDING" and w.id.startswith(f"{model}:")]
+    ended = [w for w in past if w.status == "SUCCESS" and w.id.startswith(f"{model}:")]
     superseded = tuple(w.id for w in pending if not w.id.startswith(prefix))
     for workflow in mine:
         if workflow.status == "PENDING":
             return RunPlan(workflow.id, _round_of(workflow.id), True, superseded)
-    finished = {_round_of(w.id) for w in mine if w.status == "SUCCESS"}
-    latest = max(finished, default=-1)
-    training_round = latest + 1 if force else max(latest, 0)
+    # Rounds count over all keys of the model: a spec that differs in its rollout alone trains the
+    # same model, so that a round of its own would find an old version, or force would find one.
+    latest = max((_round_of(w.id) for w in ended), default=-1)
+    own = max((_round_of(w.id) for w in ended if w.id.startswith(prefix)), default=latest)
+    training_round = latest + 1 if force else max(own, 0)
     return RunPlan(f"{prefix}{training_round}:{len(mine)}", training_round, False, superseded)
 
 
