@@ -27,7 +27,7 @@ class PortInUse(ClusterError):
 
     @property
     def summary(self) -> str:
-        return f"Port {self.port} is already in use ({self.reason})."
+        return f"Port {self.port} cannot be used: {self.reason}."
 
 
 @dataclass(eq=False)

@@ -52,4 +52,6 @@ class SpecError(AgentLoopError):
 
     @property
     def next_step(self) -> str:  # type: ignore[override]
+        if any(issue.kind == "file" for issue in self.issues):
+            return "name a loop.yaml that can be read: agentloop check <loop.yaml>"
         return f"edit {self.path}, then: agentloop check {self.path}"

@@ -1,58 +1,94 @@
-"""What can be refused before a cluster is started: it costs milliseconds, a cluster seconds."""
+"""What can be refused before a cluster is started: that takes milliseconds, a cluster seconds."""
 
 from __future__ import annotations
 
+import errno
+import importlib.util
+import os
 import socket
+from pathlib import Path
 
 import psutil
 
-from agentloop.contracts import LoopSpec, PortInUse
-from agentloop.loop.cluster import read_record
+from agentloop.contracts import LoopSpec, PortInUse, TrainingError
+from agentloop.contracts.spec import FAMILIES
+from agentloop.data.fingerprint import module_file
 from agentloop.loop.home import StateFolder
-from agentloop.serving import control_store
 
 LOOPBACK = "127.0.0.1"
+NOTHING_STARTED = "Nothing was started or changed."
 
 
 def check_ports(spec: LoopSpec, home: StateFolder) -> None:
-    """Raises PortInUse where another program has the serving or the monitoring port.
+    """Raises PortInUse where the port of the edge or of the metrics cannot be listened on.
 
-    What an earlier run of this state folder has on them is ours to use: a folder that ever started
-    a cluster is believed, and its ports are judged once the cluster is joined.
+    Ports that a cluster of this state folder holds are fine.
     """
-    if read_record(home) is not None:
+    wanted = {
+        "serving.port": (spec.serving.host, spec.serving.port),
+        "monitoring.port": (LOOPBACK, spec.monitoring.port),
+    }
+    for key, (host, port) in wanted.items():
+        refusal = _refusal(host, port) if port else None
+        holder = holder_of(port) if refusal and refusal.errno == errno.EADDRINUSE else None
+        if refusal is None or (holder is not None and _is_ours(holder, home)):
+            continue
+        raise PortInUse(
+            f"{holder.name()}, process {holder.pid}, listens there"
+            if holder
+            else str(refusal.strerror),
+            next_step=f"free it, or set {key} in loop.yaml to another port (0 picks a free one)",
+            kept=NOTHING_STARTED,
+            port=port,
+        )
+
+
+def check_family(spec: LoopSpec, base_dir: Path) -> None:
+    """Raises TrainingError where the module of a user's own family is nowhere; imports nothing."""
+    family = spec.model.family
+    module = family.partition(":")[0]
+    if family in FAMILIES or module_file(module, base_dir) or _is_installed(module):
         return
-    serving, monitoring = spec.serving, spec.monitoring
-    edge = control_store(home.root).address() if (home.root / "control.db").exists() else None
-    if edge is None or edge.port != serving.port:
-        _require_free(serving.host, serving.port, "serving.port")
-    _require_free(LOOPBACK, monitoring.port, "monitoring.port")
-    if serving.port == monitoring.port != 0:
-        reason = "serving.port and monitoring.port are the same"
-        raise PortInUse(reason, next_step="give one of them another port", port=serving.port)
+    raise TrainingError(
+        f"the family {family} is in no module beside loop.yaml and in no installed package",
+        next_step=f"put {module.replace('.', os.sep)}.py beside loop.yaml, or install the package",
+        kept=NOTHING_STARTED,
+    )
 
 
-def _require_free(host: str, port: int, key: str) -> None:
-    if port == 0:
-        return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            step = f"free it, or set {key} in loop.yaml to another (0 picks a free one)"
-            reason = holder_of(port) or error.strerror or str(error)
-            raise PortInUse(reason, next_step=step, port=port) from None
-
-
-def holder_of(port: int) -> str | None:
-    """Who listens on ``port``, as far as this user may know."""
+def holder_of(port: int) -> psutil.Process | None:
+    """Who listens on ``port``; None if nobody does, or nobody whom this user may see."""
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                name = psutil.Process(connection.pid).name() if connection.pid else ""
-                return f"by {name}, process {connection.pid}" if name else "by another user"
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if listens and connection.pid:
+                return psutil.Process(connection.pid)
     except (psutil.Error, OSError):
         pass
     return None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _is_ours(process: psutil.Process, home: StateFolder) -> bool:
+    """Every process of a cluster has its state folder in the environment."""
+    try:
+        return bool(process.environ().get("AGENTLOOP_HOME") == str(home.root))
+    except (psutil.Error, OSError):
+        return False
+
+
+def _refusal(host: str, port: int) -> OSError | None:
+    """Why the system would not let us listen there; None if it would."""
+    try:
+        with socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ):
+            return None
+    except OSError as error:
+        return error

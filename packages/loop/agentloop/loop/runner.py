@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from agentloop.contracts import LoopSpec, Receipt, from_dict, to_dict
-from agentloop.data import source_fingerprint
+from agentloop.data import check_header, source_fingerprint
 from agentloop.loop.home import StateFolder, read_json, write_json
-from agentloop.loop.preflight import check_ports
+from agentloop.loop.preflight import check_family, check_ports
 from agentloop.loop.progress import Progress
 from agentloop.loop.run_keys import plan_run, run_key
 
@@ -71,6 +71,8 @@ def run_loop(request: RunRequest, progress: Progress) -> Receipt:
     spec, home = request.spec, request.home
     cluster = RayCluster(home, request.environment)
     key = run_key(spec, source_fingerprint(spec.data, request.base_dir))
+    check_header(spec.data, request.base_dir)
+    check_family(spec, request.base_dir)
     if not request.environment.get("RAY_ADDRESS"):  # a joined cluster has ports of its own
         clear_remains(home)
         check_ports(spec, home)

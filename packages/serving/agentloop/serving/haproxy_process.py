@@ -113,7 +113,7 @@ class HaproxyProcess:
             if child.poll() is not None:
                 words = log.read_text(encoding="utf-8", errors="replace")[-500:]
                 if "cannot bind" in words.lower() or "address already in use" in words.lower():
-                    raise PortInUse("by another program", port=port)
+                    raise PortInUse("another program listens there", port=port)
                 raise ClusterError(f"HAProxy did not start: {words}")
             try:
                 if f"Pid: {child.pid}\n" in self.command("show info"):
