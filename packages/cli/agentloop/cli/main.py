@@ -61,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         except Exception as error:
             if options.debug:
-                raise
+                import traceback
+
+                traceback.print_exc()
             return _explain(error, options.json, result)
 
 

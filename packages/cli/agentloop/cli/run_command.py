@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agentloop.cli.context import Context
     from agentloop.contracts import Receipt
+    from agentloop.loop.runner import RunRequest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context) -> int:
     """Raises whatever a stage refuses; 50 when the gate does, after printing the receipt."""
     from agentloop.contracts import load_spec
-    from agentloop.loop.runner import RunRequest, run_loop, unchanged_receipt
+    from agentloop.loop.runner import RunRequest, unchanged_receipt
 
     spec_path: Path = context.options.spec
     spec = load_spec(spec_path)
@@ -37,13 +38,27 @@ def run(context: Context) -> int:
     with context.home.lock():
         receipt = unchanged_receipt(request)
         if receipt is None:
-            from agentloop.cli.rich_progress import open_progress
-
-            with open_progress(f"{spec.name}: {spec_path}", sys.stderr) as progress:
-                receipt = run_loop(request, progress)
+            receipt = _run(context, request)
         else:
             print("Nothing has changed: the same version is being served.", file=sys.stderr)
     return _report(context, receipt)
+
+
+def _run(context: Context, request: RunRequest) -> Receipt:
+    from agentloop.cli.rich_progress import open_progress
+    from agentloop.loop.runner import run_loop
+
+    found_one = context.home.cluster_record.exists()
+    title = f"{request.spec.name}: {context.options.spec}"
+    try:
+        with open_progress(title, sys.stderr) as progress:
+            return run_loop(request, progress)
+    except BaseException:
+        if context.home.cluster_record.exists() and not found_one:
+            print(
+                "The cluster stays up for the next run; agentloop down stops it.", file=sys.stderr
+            )
+        raise
 
 
 def _report(context: Context, receipt: Receipt) -> int:
