@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from agentloop.contracts import DiskFull, StateLocked
+from agentloop.contracts import DiskFull, ForeignCluster, StateLocked
 from agentloop.loop import home as home_module
-from agentloop.loop.cluster import ClusterRecord, cluster_environment, is_alive, is_starting
+from agentloop.loop.cluster import (
+    ClusterRecord,
+    cluster_environment,
+    is_alive,
+    is_starting,
+    require_answer,
+)
 from agentloop.loop.home import StateFolder, open_home, read_json, write_json
 
 
@@ -68,3 +74,15 @@ def test_a_node_joins_nobody_and_keeps_the_user_s_auth_mode() -> None:
     assert "PYTHONDONTWRITEBYTECODE" not in environment
     assert environment["RAY_AUTH_MODE"] == "token"
     assert environment["AGENTLOOP_HOME"] == "/h"
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port", "[::1]:1"]
+)
+def test_an_address_where_nothing_answers_is_refused_at_once(address: str) -> None:
+    with pytest.raises(ForeignCluster, match=r"RAY_ADDRESS"):
+        require_answer(address)
+
+
+def test_a_word_that_ray_resolves_is_left_to_ray() -> None:
+    require_answer("auto")

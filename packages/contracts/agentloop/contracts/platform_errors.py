@@ -45,7 +45,7 @@ class ForeignCluster(ClusterError):
 
     @property
     def summary(self) -> str:
-        return f"The Ray cluster found was not started by Agent Loop: {self.reason}."
+        return f"A Ray cluster that Agent Loop did not start cannot be used: {self.reason}."
 
 
 class StateError(AgentLoopError):

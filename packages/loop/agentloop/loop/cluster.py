@@ -11,11 +11,13 @@ from pathlib import Path
 
 import psutil
 
+from agentloop.contracts import ForeignCluster
 from agentloop.loop.home import StateFolder, read_json, write_json
 
 NAMESPACE = "agentloop"
 DASHBOARD_PORT = 8265
 STARTING = "127.0.0.1:0"
+JOIN_SECONDS = 5.0
 
 # Set on every node and in the driver. The throughput pair is what makes Serve fast; the last three
 # keep every socket on loopback, one thread in each worker, and Ray Train from waiting 5 s at its
@@ -86,6 +88,24 @@ def is_alive(record: ClusterRecord) -> bool:
             return True
     except (OSError, ValueError):
         return False
+
+
+def require_answer(address: str) -> None:
+    """Raises ForeignCluster unless something listens at ``address``, as RAY_ADDRESS names it: Ray
+    itself tries for minutes. ``auto`` and the like are left to Ray."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=JOIN_SECONDS):
+            return
+    except (OSError, ValueError, OverflowError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise ForeignCluster(
+            f"nothing answers at {address}, which RAY_ADDRESS names ({reason})",
+            next_step="unset RAY_ADDRESS to use a local cluster, or point it at a live one",
+            kept="Nothing was started or changed.",
+        ) from None
 
 
 def cluster_environment(home: StateFolder, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from agentloop.loop.cluster import (
     is_alive,
     is_starting,
     read_record,
+    require_answer,
     tail,
     write_record,
 )
@@ -83,6 +84,7 @@ class RayCluster:
         address = self.environment.get("RAY_ADDRESS", "")
         known = read_record(self.home)
         if address:
+            require_answer(address)
             ours = known is not None and known.address == address
             url = known.dashboard_url if known is not None and ours else ""
             return ClusterRecord(address, url, owned=False)

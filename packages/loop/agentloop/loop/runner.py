@@ -12,6 +12,7 @@ from typing import Any
 
 from agentloop.contracts import LoopSpec, Receipt, from_dict, to_dict
 from agentloop.data import check_header, source_fingerprint
+from agentloop.loop.cluster import require_answer
 from agentloop.loop.home import StateFolder, read_json, write_json
 from agentloop.loop.preflight import check_family, check_ports
 from agentloop.loop.progress import Progress
@@ -73,7 +74,10 @@ def run_loop(request: RunRequest, progress: Progress) -> Receipt:
     key = run_key(spec, source_fingerprint(spec.data, request.base_dir))
     check_header(spec.data, request.base_dir)
     check_family(spec, request.base_dir)
-    if not request.environment.get("RAY_ADDRESS"):  # a joined cluster has ports of its own
+    address = request.environment.get("RAY_ADDRESS")
+    if address:  # its ports are its own
+        require_answer(address)
+    else:
         clear_remains(home)
         check_ports(spec, home)
     progress.started("cluster")
