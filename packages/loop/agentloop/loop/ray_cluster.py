@@ -142,6 +142,7 @@ def prepare_driver(environment: Mapping[str, str]) -> None:
     """Set this process's environment as the nodes' is. Call it before anything imports ray,
     which reads some of it at import time."""
     os.environ.update(CLUSTER_ENVIRONMENT)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its warnings reach a run's stderr
     if not environment.get("RAY_ADDRESS"):
         os.environ.update(LOCAL_ENVIRONMENT)
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -183,12 +184,12 @@ def stop_cluster(home: StateFolder) -> bool:
     home.cluster_record.unlink(missing_ok=True)
     if record is None or not record.owned:
         return False
-    stop_edge(home.root)
     stragglers = _processes_of(home)
+    stragglers += [child for found in stragglers for child in _children(found)]
     try:
         head = psutil.Process(record.pid)
         if abs(head.create_time() - record.pid_started) < 1:
-            stragglers += [head, *head.children(recursive=True)]
+            stragglers += [head, *_children(head)]
             head.terminate()
             head.wait(STOP_SECONDS)
     except (psutil.NoSuchProcess, psutil.TimeoutExpired):
@@ -199,7 +200,16 @@ def stop_cluster(home: StateFolder) -> bool:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(stragglers, timeout=5)
+    stop_edge(home.root)  # last: while its actor lived, it would have been started again
     return bool(stragglers)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = process.children(recursive=True)
+        return found
+    except psutil.Error:
+        return []
 
 
 def _processes_of(home: StateFolder) -> list[psutil.Process]:
