@@ -29,7 +29,7 @@ from agentloop.loop.cluster import (
     write_record,
 )
 from agentloop.loop.home import StateFolder
-from agentloop.serving import serve_environment, stop_edge
+from agentloop.serving import run_dir, serve_environment, stop_edge
 
 START_SECONDS = 90.0
 # Ray drains a node for up to 30 s; whoever says `down` waits for no more than this.
@@ -142,7 +142,6 @@ def prepare_driver(environment: Mapping[str, str]) -> None:
     """Set this process's environment as the nodes' is. Call it before anything imports ray,
     which reads some of it at import time."""
     os.environ.update(CLUSTER_ENVIRONMENT)
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its warnings reach a run's stderr
     if not environment.get("RAY_ADDRESS"):
         os.environ.update(LOCAL_ENVIRONMENT)
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -213,11 +212,11 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _processes_of(home: StateFolder) -> list[psutil.Process]:
-    """Processes that name our Ray folder on their command line."""
-    marker = f"{home.ray_folder}{os.sep}"
+    """Processes that name our Ray folder, or our serving plane's, on their command line."""
+    markers = (f"{home.ray_folder}{os.sep}", f"{run_dir(home.root)}{os.sep}")
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if process.pid != os.getpid() and any(marker in word for word in words):
+        if process.pid != os.getpid() and any(m in word for word in words for m in markers):
             found.append(process)
     return found
