@@ -32,7 +32,8 @@
     │   └── ForeignCluster   73
     ├── StateError           80
     │   ├── StateLocked      81
-    │   └── DiskFull         82
+    │   ├── DiskFull         82
+    │   └── StateUnwritable  83
     └── MonitoringError      90
 
 The number is the exit code of the command line. Errors survive pickling, because Ray moves them
@@ -72,6 +73,7 @@ from agentloop.contracts.platform_errors import (
     StaleCluster,
     StateError,
     StateLocked,
+    StateUnwritable,
 )
 from agentloop.contracts.serving_errors import (
     DeploymentError,
@@ -115,6 +117,7 @@ __all__ = [
     "StaleEpoch",
     "StateError",
     "StateLocked",
+    "StateUnwritable",
     "TargetMissing",
     "TrackingFailed",
     "TrainingDiverged",

@@ -85,6 +85,20 @@ class DiskFull(StateError):
 
 
 @dataclass(eq=False)
+class StateUnwritable(StateError):
+    """How a stage ended could not be recorded in ``store``."""
+
+    store: str
+    kept: str = "Every stage that was recorded before is kept."
+    next_step: str = "check that the store has space and answers, then run the same command again"
+    exit_code: ClassVar[int] = 83
+
+    @property
+    def summary(self) -> str:
+        return f"The run's progress cannot be recorded in {self.store}."
+
+
+@dataclass(eq=False)
 class MonitoringError(AgentLoopError):
     reason: str
     exit_code: ClassVar[int] = 90

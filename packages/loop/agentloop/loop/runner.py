@@ -97,7 +97,7 @@ def run_loop(request: RunRequest, progress: Progress) -> Receipt:
     conductor = Conductor(spec, request.base_dir, home, cluster, progress, key)
     conductor.warm_up()
     watcher.start()
-    configure(home.workflow_url)
+    configure(home.workflow_url, spec.name)
     workflow = LoopWorkflow(conductor, progress)
     plan = plan_run(spec.name, key, past_workflows(home.workflow_url), request.force)
     if plan.resumed:
