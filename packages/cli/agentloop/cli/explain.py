@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
+from collections.abc import Iterator
 
 from agentloop.contracts import AgentLoopError, DiskFull
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
 
 def as_agentloop_error(error: BaseException | None) -> AgentLoopError | None:
-    """The typed error in a chain of causes; a full disk becomes DiskFull; None if neither."""
+    """The first typed error in a chain of causes; a full disk anywhere in it is DiskFull; None if
+    there is neither."""
+    known: AgentLoopError | None = None
+    for cause in _causes(error):
+        if isinstance(cause, DiskFull):
+            return cause
+        if (where := _full_disk(cause)) is not None:
+            return DiskFull(where, 1, 0, kept=_KEPT)
+        if known is None and isinstance(cause, AgentLoopError):
+            known = cause
+    return known
+
+
+_KEPT = "Every stage that was recorded before is kept."
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, AgentLoopError):
-            return error
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return DiskFull(str(error.filename or "the disk"), 1, 0)
+        yield error
         inner = getattr(error, "cause", None)  # Ray keeps the worker's error there
         error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
-    return None
+
+
+def _full_disk(error: BaseException) -> str | None:
+    """What is full, if that is what ``error`` says."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return str(error.filename or "The disk")
+    code = getattr(error, "sqlite_errorcode", 0) if isinstance(error, sqlite3.Error) else 0
+    return "The disk" if code & 0xFF == sqlite3.SQLITE_FULL else None

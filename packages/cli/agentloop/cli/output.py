@@ -13,7 +13,7 @@ from typing import TextIO
 def keep_stdout_for_the_result(debug: bool) -> Iterator[TextIO]:
     """Yield the real stdout, and send whatever libraries print, from Python or below, to stderr.
 
-    Without ``debug`` Python's warnings are silenced too.
+    Without ``debug`` Python's warnings, and the tracebacks that MLflow logs, are silenced too.
     """
     sys.stdout.flush()
     kept = os.dup(1)
@@ -22,6 +22,7 @@ def keep_stdout_for_the_result(debug: bool) -> Iterator[TextIO]:
         import warnings
 
         warnings.simplefilter("ignore")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
     with os.fdopen(kept, "w", encoding="utf-8", closefd=True) as result:
         try:
             yield result

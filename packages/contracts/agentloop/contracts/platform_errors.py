@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from agentloop.contracts.error_base import AgentLoopError
+from agentloop.contracts.error_base import NOTHING_WRITTEN, AgentLoopError
 
 
 @dataclass(eq=False)
@@ -73,6 +73,7 @@ class DiskFull(StateError):
     path: str
     needed_mb: int
     free_mb: int
+    kept: str = NOTHING_WRITTEN
     exit_code: ClassVar[int] = 82
 
     @property
