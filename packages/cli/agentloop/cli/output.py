@@ -28,4 +28,12 @@ def keep_stdout_for_the_result(debug: bool) -> Iterator[TextIO]:
             yield result
         finally:
             sys.stdout.flush()
-            result.flush()
+            _flush(result)
+
+
+def _flush(result: TextIO) -> None:
+    try:
+        result.flush()
+    except BrokenPipeError:  # the reader left; what is still buffered has nowhere to go
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), result.fileno())

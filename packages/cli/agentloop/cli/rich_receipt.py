@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from agentloop.contracts import Receipt
+
+MARGIN = " " * 15
+LEAST_WIDTH = 40
 
 
 def print_receipt(receipt: Receipt, stream: TextIO) -> None:
     """Print what a person wants to know, each fact on its line."""
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    table = Table(box=None, padding=(0, 2), show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in _facts(receipt):
-        table.add_row(label, value)
     console.print()
-    console.print(table)
+    for label, value in _facts(receipt):
+        _print_fact(console, label, value)
     if receipt.curl:
         console.print("\nTry it:")
         console.print(f"  {receipt.curl}")
         console.print(f"  ./agentloop predict {receipt.model}")
     if receipt.mlflow_uri.startswith("sqlite:"):
         console.print("  ./agentloop ui        [dim]# MLflow's page[/dim]")
+
+
+def _print_fact(console: Console, label: str, value: str | Text) -> None:
+    """Sentences are wrapped beside their label; a path or URL stays whole, to be copied."""
+    width = console.width - len(MARGIN)
+    lines: Sequence[str | Text] = [value] if isinstance(value, Text) else _wrapped(value, width)
+    for position, line in enumerate(lines):
+        name = label if position == 0 else ""
+        console.print(Text.assemble((f"  {name:<{len(MARGIN) - 2}}", "dim"), line))
+
+
+def _wrapped(sentence: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        sentence, max(width, LEAST_WIDTH), break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _facts(receipt: Receipt) -> list[tuple[str, str | Text]]:
