@@ -36,8 +36,9 @@ def prepare_tracking(tracking_uri: str, artifact_root: Path | None = None) -> No
     Safe to call at any time, from any thread or process. Raises TrackingFailed.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for name in ("mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It logs the traceback of everything that it then raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with explained(tracking_uri):
         import mlflow.tracking  # noqa: F401  (the slow import, paid here)
     path = sqlite_path(tracking_uri)
