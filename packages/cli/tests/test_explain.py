@@ -3,10 +3,11 @@
 import errno
 import itertools
 import sqlite3
+from pathlib import Path
 
 import pytest
 
-from agentloop.cli.explain import as_agentloop_error
+from agentloop.cli.explain import as_agentloop_error, full_disk, one_line
 from agentloop.contracts import DiskFull, PortInUse, TrackingFailed
 
 
@@ -62,3 +63,18 @@ def test_the_error_of_a_ray_worker_is_found():
     outer, inner = RuntimeError("RayTaskError"), PortInUse("taken")
     outer.cause = inner
     assert as_agentloop_error(outer) is inner
+
+
+def test_a_folder_is_full_only_where_nothing_is_free(tmp_path):
+    assert full_disk(tmp_path / "not" / "there") is None
+    found = full_disk(Path("/proc/self/home"))  # a file system without space
+    assert found is not None
+    assert found.exit_code == 82
+
+
+def test_an_unexpected_error_is_one_line():
+    worker = RuntimeError("Traceback (most recent call last):\n  File ...")
+    worker.cause = ValueError("first\nsecond")
+    assert one_line(worker) == "ValueError: first"
+    assert one_line(KeyError("x")) == "KeyError: 'x'"
+    assert one_line(AssertionError()) == "AssertionError"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 from agentloop.contracts import AgentLoopError, DiskFull
 
@@ -25,6 +27,23 @@ def as_agentloop_error(error: BaseException | None) -> AgentLoopError | None:
     return known
 
 
+def full_disk(home: Path) -> DiskFull | None:
+    """DiskFull if nothing more can be written to ``home``: then libraries fail in odd ways."""
+    folder = next(path for path in (home, *home.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    return DiskFull(str(home), 1, 0, kept=_KEPT) if free < _MB else None
+
+
+def one_line(error: BaseException) -> str:
+    """An unexpected error's class and first line; of a Ray worker's error the worker's own, for
+    Ray's text is a traceback."""
+    inner = getattr(error, "cause", None)
+    root = inner if isinstance(inner, BaseException) else error
+    first = next(iter(str(root).strip().splitlines()), "")
+    return f"{type(root).__name__}: {first}" if first else type(root).__name__
+
+
+_MB = 1_000_000
 _KEPT = "Every stage that was recorded before is kept."
 
 

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from agentloop.cli.output import keep_stdout_for_the_result
+from agentloop.cli.output import keep_stdout_for_the_result, reader_left
+
+if TYPE_CHECKING:
+    from agentloop.loop.home import StateFolder
 
 VERSION = "0.1.0"
 
@@ -57,9 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("\nInterrupted. Run the same command again: it goes on.", file=sys.stderr)
             return 130
-        except BrokenPipeError:
-            return 0
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and reader_left(result):
+                return 0
             if options.debug:
                 import traceback
 
@@ -67,25 +70,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _explain(error, options.json, result)
 
 
-def _dispatch(options: argparse.Namespace, result: TextIO) -> int:
-    from agentloop.cli.context import Context
+def _home() -> StateFolder:
     from agentloop.loop.home import open_home
 
+    return open_home(os.environ.get("AGENTLOOP_HOME"), Path.cwd())
+
+
+def _dispatch(options: argparse.Namespace, result: TextIO) -> int:
+    from agentloop.cli.context import Context
+
     module = import_module(f"agentloop.cli.{COMMANDS[options.command][0]}_command")
-    home = open_home(os.environ.get("AGENTLOOP_HOME"), Path.cwd())
-    code: int = module.run(Context(options, home, dict(os.environ), result))
+    code: int = module.run(Context(options, _home(), dict(os.environ), result))
     return code
 
 
 def _explain(error: Exception, as_json: bool, result: TextIO) -> int:
     """One clear message on stderr (and the fields on stdout with --json); the exit code."""
-    from agentloop.cli.explain import as_agentloop_error
+    from agentloop.cli.explain import as_agentloop_error, full_disk, one_line
 
-    known = as_agentloop_error(error)
+    known = as_agentloop_error(error) or full_disk(_home().root)
     if known is None:
-        print(f"agentloop: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        message = one_line(error)
+        print(f"agentloop: unexpected {message}", file=sys.stderr)
         print("Run again with --debug to see where.", file=sys.stderr)
-        fields: dict[str, object] = {"error": type(error).__name__, "message": str(error)}
+        fields: dict[str, object] = {"error": type(error).__name__, "message": message}
         code = 1
     else:
         print(f"agentloop: {known}", file=sys.stderr)

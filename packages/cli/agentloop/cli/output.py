@@ -31,6 +31,15 @@ def keep_stdout_for_the_result(debug: bool) -> Iterator[TextIO]:
             _flush(result)
 
 
+def reader_left(result: TextIO) -> bool:
+    """Whether nobody reads the result any more, as after ``agentloop status | head -1``."""
+    try:
+        result.flush()
+    except BrokenPipeError:
+        return True
+    return False
+
+
 def _flush(result: TextIO) -> None:
     try:
         result.flush()
