@@ -21,6 +21,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from agentloop.lifecycle.mlflow_registry import MlflowRegistry
+from agentloop.serving import control_store
 
 SPEC = """\
 name: tumours
@@ -238,6 +239,20 @@ def test_a_target_that_is_not_there_leaves_the_served_version(
     assert "Did you mean 'diagnosis'?" in log
     code, answer, _ = workspace.agentloop("predict", "tumours")
     assert (code, answer["model_version"]) == (0, story.second["model_version"])
+
+
+def test_a_rejected_version_gives_its_replicas_back(workspace: Workspace, story: Story) -> None:
+    strict = (workspace.folder / "loop.yaml").read_text().replace("0.85", "1.0")
+    (workspace.folder / "strict.yaml").write_text(strict.replace("model:", "model:\n  seed: 5"))
+    code, receipt, log = workspace.agentloop("run", "strict.yaml")
+    assert code == 50, log
+    assert not receipt["decision"]["approved"]
+    store = control_store(workspace.folder / "home")
+    deadline = time.monotonic() + 20
+    while receipt["model_version"] in {staged.version for staged in store.staged()}:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert workspace.agentloop("predict", "tumours")[0] == 0
 
 
 def test_rollback_returns_to_the_warm_version(workspace: Workspace, story: Story) -> None:

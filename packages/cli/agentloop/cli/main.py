@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="agentloop",
         description="One loop.yaml takes a model from raw data to guarded production.",
-        epilog="State is kept in ./.agentloop, or in the folder that AGENTLOOP_HOME names.",
+        epilog="State is kept in ./.agentloop, or in the folder that AGENTLOOP_HOME names. "
+        "AGENTLOOP_DATABASE_URL (postgresql://…) keeps the durable runs in PostgreSQL.",
     )
     parser.add_argument("--version", action="version", version=f"agentloop {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -73,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _home() -> StateFolder:
     from agentloop.loop.home import open_home
 
-    return open_home(os.environ.get("AGENTLOOP_HOME"), Path.cwd())
+    database = os.environ.get("AGENTLOOP_DATABASE_URL")
+    return open_home(os.environ.get("AGENTLOOP_HOME"), Path.cwd(), database)
 
 
 def _dispatch(options: argparse.Namespace, result: TextIO) -> int:

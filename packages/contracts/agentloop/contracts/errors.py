@@ -33,7 +33,8 @@
     ├── StateError           80
     │   ├── StateLocked      81
     │   ├── DiskFull         82
-    │   └── StateUnwritable  83
+    │   ├── StateUnwritable  83
+    │   └── StateUnreachable 84
     └── MonitoringError      90
 
 The number is the exit code of the command line. Errors survive pickling, because Ray moves them
@@ -73,6 +74,7 @@ from agentloop.contracts.platform_errors import (
     StaleCluster,
     StateError,
     StateLocked,
+    StateUnreachable,
     StateUnwritable,
 )
 from agentloop.contracts.serving_errors import (
@@ -117,6 +119,7 @@ __all__ = [
     "StaleEpoch",
     "StateError",
     "StateLocked",
+    "StateUnreachable",
     "StateUnwritable",
     "TargetMissing",
     "TrackingFailed",

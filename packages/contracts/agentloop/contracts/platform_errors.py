@@ -100,6 +100,21 @@ class StateUnwritable(StateError):
 
 
 @dataclass(eq=False)
+class StateUnreachable(StateError):
+    """The database that keeps durable runs does not let us in."""
+
+    store: str
+    reason: str
+    kept: str = "Nothing was changed."
+    next_step: str = "check AGENTLOOP_DATABASE_URL, and that its server answers"
+    exit_code: ClassVar[int] = 84
+
+    @property
+    def summary(self) -> str:
+        return f"The database of runs, {self.store}, cannot be used: {self.reason}."
+
+
+@dataclass(eq=False)
 class MonitoringError(AgentLoopError):
     reason: str
     exit_code: ClassVar[int] = 90

@@ -32,6 +32,7 @@ from agentloop.loop.ray_cluster import RayCluster
 from agentloop.loop.retirement import archive_replaced
 from agentloop.loop.run_keys import training_key
 from agentloop.loop.stages import StageOutcome
+from agentloop.serving import control_store
 
 if TYPE_CHECKING:
     from agentloop.serving import BlueGreenDeployment
@@ -129,6 +130,8 @@ class Conductor:
         approved = report.deployment_approved
         self._advance(model, Trigger.TESTS_PASSED if approved else Trigger.TESTS_FAILED)
         self._log("approved" if approved else "rejected", model, reasons=list(report.reasons))
+        if not approved:
+            await self._give_back(model)
         value = {
             "approved": approved,
             "reasons": list(report.reasons),
@@ -185,6 +188,13 @@ class Conductor:
 
     async def _stage(self, model: ModelVersion) -> StagedModel:
         return await (await self.deployment()).stage(model)
+
+    async def _give_back(self, model: ModelVersion) -> None:
+        """Stop the replicas that the gate had tested, unless the version has a share of traffic
+        or is kept warm: a stricter gate does not take a served model down."""
+        split = control_store(self.home.root).split(model.model)
+        if split is None or model.version not in split.weights:
+            await (await self.deployment()).unstage(model)
 
     def _ray_ready(self) -> None:
         self.cluster.ready()

@@ -15,7 +15,8 @@ from typing import Any
 
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 
-from agentloop.contracts import StateUnwritable
+from agentloop.contracts import StateUnreachable, StateUnwritable
+from agentloop.loop.home import without_password
 from agentloop.loop.progress import Progress
 from agentloop.loop.run_keys import PastWorkflow
 from agentloop.loop.stages import LoopStages, StageOutcome
@@ -118,8 +119,17 @@ class LoopWorkflow(DBOSConfiguredInstance):
 
 
 def past_workflows(url: str) -> tuple[PastWorkflow, ...]:
-    """Every run that the store at ``url`` remembers; one that other steps began cannot go on."""
-    DBOS.migrate(url)
+    """Every run that the store at ``url`` remembers; one that other steps began cannot go on.
+
+    Raises StateUnreachable.
+    """
+    try:
+        DBOS.migrate(url)
+    except Exception as error:
+        if url.startswith("sqlite:"):
+            raise
+        reason = str(error.__cause__ or error).strip().splitlines()[0].replace(url, "the database")
+        raise StateUnreachable(without_password(url), reason) from error
     client = DBOSClient(system_database_url=url)
     try:
         found = client.list_workflows()
@@ -182,7 +192,7 @@ async def _start(
         handle = await DBOS.start_workflow_async(workflow.run, training_round)
     result = asyncio.ensure_future(handle.get_result())
     while not (await asyncio.wait({result}, timeout=WATCH_SECONDS))[0]:
-        if (reason := workflow.give_up_reason(url)) is not None:
+        if (reason := workflow.give_up_reason(without_password(url))) is not None:
             result.cancel()
             raise reason
     if result.exception() is not None and workflow.failure is not None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from agentloop.contracts import DiskFull, StateLocked
 
@@ -24,9 +25,14 @@ LONGEST_RAY_FOLDER = 40
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
-    """Where one user's loops live. ``root`` is absolute."""
+    """Where one user's loops live. ``root`` is absolute.
+
+    ``database_url`` (``postgresql://…``) replaces the SQLite file of durable runs; the database
+    is this folder's alone, because interrupted runs in it are gone on with.
+    """
 
     root: Path
+    database_url: str = ""
 
     @property
     def tracking_uri(self) -> str:
@@ -34,7 +40,7 @@ class StateFolder:
 
     @property
     def workflow_url(self) -> str:
-        return f"sqlite:///{self.root / 'workflows.db'}"
+        return self.database_url or f"sqlite:///{self.root / 'workflows.db'}"
 
     @property
     def cluster_record(self) -> Path:
@@ -104,9 +110,20 @@ class StateFolder:
             os.close(descriptor)
 
 
-def open_home(setting: str | None, cwd: Path) -> StateFolder:
-    """``setting`` (AGENTLOOP_HOME) if given, else ``.agentloop`` under ``cwd``."""
-    return StateFolder(Path(setting).expanduser().absolute() if setting else cwd / DEFAULT_HOME)
+def open_home(setting: str | None, cwd: Path, database_url: str | None = None) -> StateFolder:
+    """``setting`` (AGENTLOOP_HOME) if given, else ``.agentloop`` under ``cwd``; durable runs are
+    kept at ``database_url`` (AGENTLOOP_DATABASE_URL) if given."""
+    root = Path(setting).expanduser().absolute() if setting else cwd / DEFAULT_HOME
+    return StateFolder(root, database_url or "")
+
+
+def without_password(url: str) -> str:
+    """``url`` as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{place}"))
 
 
 def write_json(path: Path, value: Any) -> None:

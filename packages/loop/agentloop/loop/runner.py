@@ -67,43 +67,32 @@ def answers_as(receipt: Receipt) -> bool:
 def run_loop(request: RunRequest, progress: Progress) -> Receipt:
     """Run every stage that is not done yet. Raises what a stage raises; the same request again
     goes on after the last finished stage."""
-    from agentloop.loop.ray_cluster import RayCluster, clear_remains
+    from agentloop.loop.ray_cluster import RayCluster
 
     spec, home = request.spec, request.home
     cluster = RayCluster(home, request.environment)
     key = run_key(spec, source_fingerprint(spec.data, request.base_dir))
-    check_header(spec.data, request.base_dir)
-    check_family(spec, request.base_dir)
-    address = request.environment.get("RAY_ADDRESS")
-    if address:  # its ports are its own
-        require_answer(address)
-    else:
-        clear_remains(home)
-        check_ports(spec, home)
+    _refuse_early(request)
     progress.started("cluster")
     cluster.begin()
     watcher = threading.Thread(target=_tell_cluster, args=(cluster, progress), daemon=True)
 
     # Only now: importing these takes seconds, in which the cluster starts.
+    from agentloop.loop import dbos_workflow as durable
     from agentloop.loop.conductor import Conductor
-    from agentloop.loop.dbos_workflow import (
-        LoopWorkflow,
-        configure,
-        past_workflows,
-        run_workflow,
-    )
     from agentloop.loop.receipt import build_receipt
 
     conductor = Conductor(spec, request.base_dir, home, cluster, progress, key)
     conductor.warm_up()
     watcher.start()
-    configure(home.workflow_url, spec.name)
-    workflow = LoopWorkflow(conductor, progress)
-    plan = plan_run(spec.name, key, past_workflows(home.workflow_url), request.force)
+    url = home.workflow_url
+    durable.configure(url, spec.name)
+    workflow = durable.LoopWorkflow(conductor, progress)
+    plan = plan_run(spec.name, key, durable.past_workflows(url), request.force)
     if plan.resumed:
         progress.note("going on with the interrupted run")
-    outcomes = run_workflow(
-        home.workflow_url, plan.workflow_id, plan.superseded, workflow, plan.training_round
+    outcomes = durable.run_workflow(
+        url, plan.workflow_id, plan.superseded, workflow, plan.training_round
     )
     record = cluster.ready()
     receipt = build_receipt(
@@ -117,6 +106,21 @@ def run_loop(request: RunRequest, progress: Progress) -> Receipt:
     if receipt.decision.approved:
         write_json(home.last_run(spec.name), {"key": key, "receipt": to_dict(receipt)})
     return receipt
+
+
+def _refuse_early(request: RunRequest) -> None:
+    """What is known to fail is told before a cluster is started or joined."""
+    from agentloop.loop.ray_cluster import clear_remains
+
+    spec, home = request.spec, request.home
+    check_header(spec.data, request.base_dir)
+    check_family(spec, request.base_dir)
+    address = request.environment.get("RAY_ADDRESS")
+    if address:  # its ports are its own
+        require_answer(address)
+    else:
+        clear_remains(home)
+        check_ports(spec, home)
 
 
 def _tell_cluster(cluster: Any, progress: Progress) -> None:

@@ -22,14 +22,13 @@ from agentloop.contracts.errors import (
 from agentloop.contracts.models import ModelVersion
 from agentloop.contracts.spec import LoopSpec
 from agentloop.contracts.traffic import DeploymentResult, StagedModel, TrafficSplit, VersionTraffic
-from agentloop.lifecycle.registry import Registry
+from agentloop.lifecycle.registry import Registry, advance
 from agentloop.lifecycle.transitions import Trigger
 from agentloop.serving.canary_judge import Evidence, Judgement, Limits, judge
 from agentloop.serving.canary_watch import CanaryWatch
 from agentloop.serving.control_store import ControlStore, Rollout
 from agentloop.serving.endpoints import control_store
 from agentloop.serving.ports import ObserverFactory, ReportLoader, ServingPlane
-from agentloop.serving.registry_moves import advance
 from agentloop.serving.reports import report_loader
 from agentloop.serving.rollout_end import RolloutEnd
 from agentloop.serving.rollout_plan import PlanStage, Shift, plan_stages

@@ -1,23 +1,11 @@
-"""What a deployment tells the registry: only moves that the lifecycle's table allows."""
+"""Which versions the registry's aliases point at after a deployment."""
 
 from __future__ import annotations
 
-from agentloop.contracts.models import ModelVersion
 from agentloop.lifecycle.registry import Registry
-from agentloop.lifecycle.transitions import TRANSITIONS, Trigger
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
-
-
-def advance(registry: Registry, model: str, version: str, *triggers: Trigger) -> ModelVersion:
-    """Apply each trigger that has an edge from where the version stands; skip the others, so that
-    a deployment that is run again after a kill moves nothing twice. Raises VersionNotFound."""
-    current = registry.get(model, version)
-    for trigger in triggers:
-        if (current.stage, trigger) in TRANSITIONS:
-            current = registry.transition(model, version, trigger)
-    return current
 
 
 def crown(registry: Registry, model: str, version: str, previous: str | None) -> None:

@@ -10,11 +10,11 @@ from agentloop.contracts.errors import DeploymentError, ModelNotServed
 from agentloop.contracts.models import ModelVersion
 from agentloop.contracts.spec import RolloutSpec
 from agentloop.contracts.traffic import DeploymentResult, TrafficSplit
-from agentloop.lifecycle.registry import Registry
+from agentloop.lifecycle.registry import Registry, advance
 from agentloop.lifecycle.transitions import Trigger
 from agentloop.serving.canary_judge import Judgement
 from agentloop.serving.control_store import Bake, ControlStore, Rollout, RolloutEvent
-from agentloop.serving.registry_moves import advance, crown
+from agentloop.serving.registry_moves import crown
 
 Kind = Literal["intent", "effect", "done"]
 
