@@ -22,8 +22,10 @@ def confusion_plot(
 ) -> str:
     """Rows true, columns answered, of labels (rows,); shaded by the row's share."""
     shown = list(classes)[:MAX_CLASSES]
-    cell, left, top = 44, 130, 50
-    parts = [f'<text x="{left}" y="16" {TEXT}>answered → (rows: true)</text>']
+    widest = max((len(name[:16]) for name in shown), default=0)
+    cell, left, top = max(44, 8 * widest + 12), 130, 50
+    caption = "rows: true class, columns: answer"
+    parts = [f'<text x="{left}" y="16" {TEXT}>{caption}</text>']
     for i, name in enumerate(shown):
         mine = answers[truth == name]
         label, middle = escape(name[:16]), i * cell + cell / 2
@@ -31,7 +33,7 @@ def confusion_plot(
         parts.append(_text(left + middle, top - 8, label, "middle"))
         for j, other in enumerate(shown):
             count = int((mine == other).sum())
-            share = count / max(1, len(mine))
+            share = 0.6 * count / max(1, len(mine))  # pale enough for the dark figure on it
             x, y = left + j * cell, top + i * cell
             parts.append(
                 f'<rect x="{x}" y="{y}" width="{cell}" height="{cell}" stroke="#e5e7eb" '
@@ -39,7 +41,7 @@ def confusion_plot(
             )
             parts.append(_text(x + cell / 2, y + cell / 2 + 4, str(count), "middle"))
     size = cell * len(shown)
-    return _svg(left + size + 20, top + size + 20, parts)
+    return _svg(left + max(size, 8 * len(caption)) + 20, top + size + 20, parts)
 
 
 def calibration_plot(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> str:
