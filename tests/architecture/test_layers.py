@@ -14,12 +14,12 @@ MAY_IMPORT = {
 
 # Imported only by adapters, each of which is named for what it adapts: ray_trainer.py, s3.py.
 LIBRARIES = {
-    "boto3", "dbos", "dvc", "evidently", "mlflow", "onnx", "onnxruntime", "optuna", "pandas",
-    "psycopg", "pyarrow", "ray", "sklearn", "torch",
+    "boto3", "dbos", "duckdb", "dvc", "evidently", "mlflow", "onnx", "onnxruntime", "openlineage",
+    "optuna", "pandas", "psycopg", "pyarrow", "ray", "sklearn", "sqlglot", "torch",
 }  # fmt: skip
 ADAPTER_WORDS = {
-    "arrow", "dbos", "dvc", "evidently", "mlflow", "onnx", "optuna", "pandas", "parquet",
-    "postgres", "ray", "s3", "serve", "sklearn", "sql", "torch", "tune",
+    "arrow", "dbos", "duckdb", "dvc", "evidently", "mlflow", "onnx", "openlineage", "optuna",
+    "pandas", "parquet", "postgres", "ray", "s3", "serve", "sklearn", "sql", "torch", "tune",
 }  # fmt: skip
 
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 HEAVY = {
-    "boto3", "dbos", "dvc", "evidently", "mlflow", "onnx", "onnxruntime", "optuna", "pandas",
-    "pyarrow", "ray", "sklearn", "scipy", "torch",
+    "boto3", "dbos", "duckdb", "dvc", "evidently", "mlflow", "onnx", "onnxruntime", "openlineage",
+    "optuna", "pandas", "pyarrow", "ray", "sklearn", "scipy", "sqlglot", "torch",
 }  # fmt: skip
 CPU_S = 0.5  # the aim is 0.15; a busy machine measures more
 

@@ -71,7 +71,9 @@ def test_a_misspelt_key_is_told_once_with_its_line_and_the_nearest(text, line, k
 
 
 def test_only_the_keys_of_the_chosen_kind_are_offered():
-    assert the_issue(BASE.replace("path", "pth")).message.endswith("valid here: kind, path")
+    message = the_issue(BASE.replace("path", "pth")).message
+    assert "separator" in message
+    assert "target" not in message
 
 
 def test_nothing_is_offered_for_a_key_that_resembles_none():
@@ -160,7 +162,7 @@ def test_a_search_space_is_held_to_what_its_parameter_may_be(space, words):
 def test_an_unknown_kind_of_source_names_the_nearest():
     issue = the_issue(BASE.replace("csv, path", "csvv, path"))
     assert (issue.key, issue.nearest) == ("data.source.kind", "csv")
-    assert "csv, jsonl, parquet, callable" in issue.message
+    assert "csv, jsonl, parquet, idx, sql, callable" in issue.message
 
 
 def test_an_unknown_family_names_the_nearest():

@@ -14,7 +14,8 @@ Severity = Literal["warn", "quarantine", "reject"]
 
 @dataclass(frozen=True, slots=True)
 class ColumnSchema:
-    """One column. ``minimum``/``maximum`` bound numbers; ``categories`` bounds categories."""
+    """One column. ``minimum``/``maximum`` bound numbers; ``categories`` bounds categories;
+    ``pattern`` is what the whole of a text must match."""
 
     name: str
     kind: ColumnKind
@@ -23,6 +24,7 @@ class ColumnSchema:
     maximum: float | None = None
     categories: tuple[str, ...] | None = None
     unique: bool = False
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,12 @@ class DataProfile:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing a check found; ``examples`` holds up to three offending values, as text."""
+    """One thing a check found.
+
+    ``examples`` holds up to three offending values and ``rows`` the rows they are in, as text by
+    column (``#`` is the row's number in the source, from 1). ``policy`` is the setting that gave
+    the finding its severity, e.g. ``data.checks.policy.unique: quarantine``.
+    """
 
     check: str
     severity: Severity
@@ -107,6 +114,8 @@ class Finding:
     count: int
     message: str
     examples: tuple[str, ...] = ()
+    rows: tuple[Mapping[str, str], ...] = ()
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,9 @@ class DatasetVersion:
     """An accepted, immutable batch. The same content gives the same ``version``.
 
     ``content_hash`` is the sha256 (hex) of the stored rows; ``uri`` the folder of Parquet files;
-    ``revision`` the git commit that DVC's pointer file is in.
+    ``revision`` the git commit that DVC's pointer file is in; ``source`` where its rows came from;
+    ``parent`` the version accepted before it; ``latest_time`` the latest value of the source's time
+    column (ISO 8601), from which ``since: last`` goes on.
     """
 
     name: str
@@ -137,6 +148,10 @@ class DatasetVersion:
     schema: DataSchema
     revision: str
     created_at: str
+    source: str = ""
+    parent: str = ""
+    batch_id: str = ""
+    latest_time: str = ""
 
     def __str__(self) -> str:
         return self.version

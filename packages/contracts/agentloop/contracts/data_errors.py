@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from agentloop.contracts.data import Finding
 from agentloop.contracts.error_base import NOTHING_WRITTEN, AgentLoopError
 
 
@@ -84,10 +85,12 @@ class SchemaMismatch(DataError):
 
 @dataclass(eq=False)
 class DataQualityError(DataError):
-    """A batch was rejected. ``errors`` holds one sentence a finding; the batch is in quarantine."""
+    """A batch was rejected. ``errors`` holds one sentence a reason, ``findings`` all that the
+    checks found, warnings included; the batch is in quarantine."""
 
     errors: tuple[str, ...]
     quarantine: str = ""
+    findings: tuple[Finding, ...] = ()
     exit_code: ClassVar[int] = 26
 
     @property
@@ -118,3 +121,55 @@ class VersioningFailed(DataError):
     @property
     def summary(self) -> str:
         return f"The dataset could not be versioned: {self.reason}."
+
+
+@dataclass(eq=False)
+class DataVersionNotFound(DataError):
+    """``known`` are the versions that there are, newest first."""
+
+    dataset: str
+    version: str
+    known: tuple[str, ...] = ()
+    kept: str = NOTHING_WRITTEN
+    exit_code: ClassVar[int] = 28
+
+    @property
+    def summary(self) -> str:
+        if not self.version:
+            return f"There is no dataset '{self.dataset}'."
+        shown = f" It has {', '.join(self.known[:5])}." if self.known else " It has none."
+        return f"The dataset '{self.dataset}' has no version '{self.version}'.{shown}"
+
+    @property
+    def next_step(self) -> str:  # type: ignore[override]
+        return f"agentloop data log {self.dataset}" if self.version else "agentloop data log"
+
+
+@dataclass(eq=False)
+class RemoteForbidden(DataError):
+    """An address outside of what remote sources are allowed to reach."""
+
+    address: str
+    reason: str
+    kept: str = NOTHING_WRITTEN
+    next_step: str = "add the host to AGENTLOOP_REMOTE_SOURCES if it may be read"
+    exit_code: ClassVar[int] = 29
+
+    @property
+    def summary(self) -> str:
+        return f"{self.address} may not be reached: {self.reason}."
+
+
+@dataclass(eq=False)
+class QueryRefused(DataError):
+    """A query that is not one plain SELECT."""
+
+    source: str
+    reason: str
+    next_step: str = "write data.source.query as one SELECT"
+    kept: str = NOTHING_WRITTEN
+    exit_code: ClassVar[int] = 19
+
+    @property
+    def summary(self) -> str:
+        return f"The query of {self.source} is refused: {self.reason}."

@@ -10,7 +10,10 @@
     │   ├── SourceUnreadable 24
     │   ├── SchemaMismatch   25
     │   ├── DataQualityError 26
-    │   └── VersioningFailed 27
+    │   ├── VersioningFailed 27
+    │   ├── DataVersionNotFound 28
+    │   ├── RemoteForbidden  29
+    │   └── QueryRefused     19
     ├── TrainingError        30
     │   ├── TrainingDiverged 31
     │   └── TrackingFailed   32
@@ -44,7 +47,10 @@ between processes; they are data, so they read no clock, environment or file.
 from agentloop.contracts.data_errors import (
     DataError,
     DataQualityError,
+    DataVersionNotFound,
     EmptySource,
+    QueryRefused,
+    RemoteForbidden,
     SchemaMismatch,
     SourceNotFound,
     SourceUnreadable,
@@ -96,6 +102,7 @@ __all__ = [
     "ClusterError",
     "DataError",
     "DataQualityError",
+    "DataVersionNotFound",
     "DeploymentError",
     "DiskFull",
     "EmptySource",
@@ -107,6 +114,8 @@ __all__ = [
     "ModelNotServed",
     "MonitoringError",
     "PortInUse",
+    "QueryRefused",
+    "RemoteForbidden",
     "RequestRejected",
     "RolloutConflict",
     "SchemaMismatch",

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from agentloop.contracts.data import ColumnKind, Severity
 from agentloop.contracts.spec_base import (
     Strict,
     matching,
@@ -21,6 +20,24 @@ from agentloop.contracts.spec_base import (
     unknown_name,
     whole_number_or_auto,
 )
+from agentloop.contracts.spec_data import (
+    CALLABLE_PATTERN,
+    CallableSource,
+    ChecksSpec,
+    ColumnSpec,
+    CsvSource,
+    DataSourceConfig,
+    FileSource,
+    IdxSource,
+    JsonlSource,
+    ParquetSource,
+    RemoteSpec,
+    RuleSpec,
+    SourceSpec,
+    SplitSpec,
+    SqlSource,
+    Windowed,
+)
 from agentloop.contracts.spec_search import (
     ChoiceSpec,
     ParametersSpec,
@@ -28,6 +45,7 @@ from agentloop.contracts.spec_search import (
     SearchSpec,
     misfit,
 )
+from agentloop.contracts.spec_steps import StepSpec
 
 __all__ = [
     "FAMILIES",
@@ -37,26 +55,33 @@ __all__ = [
     "ChecksSpec",
     "ChoiceSpec",
     "ColumnSpec",
+    "CsvSource",
     "DataSourceConfig",
     "FileSource",
     "GateSpec",
+    "IdxSource",
+    "JsonlSource",
     "LoopSpec",
     "ModelSpec",
     "MonitoringSpec",
     "ParametersSpec",
+    "ParquetSource",
     "RangeSpec",
+    "RemoteSpec",
     "RolloutSpec",
+    "RuleSpec",
     "SearchSpec",
     "ServingSpec",
     "SourceSpec",
     "SplitSpec",
+    "SqlSource",
+    "StepSpec",
+    "Windowed",
 ]
 
 FAMILIES = ("linear", "mlp")
 NAME_PATTERN = "[a-z][a-z0-9-]{0,62}"
-CALLABLE_PATTERN = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 
-Callable = Annotated[str, AfterValidator(matching(CALLABLE_PATTERN, "must be module:function"))]
 ModelName = Annotated[
     str,
     AfterValidator(
@@ -66,66 +91,6 @@ ModelName = Annotated[
         )
     ),
 ]
-
-
-# --- data ----------------------------------------------------------------------------------------
-
-
-class FileSource(Strict):
-    """``path`` is a file, a folder or a glob, relative to loop.yaml."""
-
-    kind: Literal["csv", "jsonl", "parquet"]
-    path: str = Field(min_length=1)
-
-
-class CallableSource(Strict):
-    """``target`` is ``module:function``; modules beside loop.yaml are found. The function takes no
-    argument and returns a pandas DataFrame or a pyarrow Table."""
-
-    kind: Literal["callable"]
-    target: Callable
-
-
-SourceSpec = Annotated[FileSource | CallableSource, Field(discriminator="kind")]
-
-
-class ColumnSpec(Strict):
-    """A declared column. What is not declared is inferred and then frozen."""
-
-    kind: ColumnKind | None = None
-    nullable: bool = True
-    minimum: float | None = None
-    maximum: float | None = None
-    categories: tuple[str, ...] | None = None
-    unique: bool = False
-
-
-class ChecksSpec(Strict):
-    """What a batch must hold. ``on_failure`` says what a failing row does."""
-
-    min_rows: int = Field(default=50, ge=1)
-    max_null_rate: float = Field(default=0.5, ge=0, le=1)
-    max_anomaly_rate: float = Field(default=0.2, ge=0, le=1)
-    on_failure: Severity = "reject"
-
-
-class SplitSpec(Strict):
-    """Rows go to test by a hash of their content or position, so a split never moves."""
-
-    test: float = Field(default=0.25, gt=0, lt=1)
-    seed: int = 0
-
-
-class DataSourceConfig(Strict):
-    """The ``data`` section: where rows come from and what they must be."""
-
-    source: SourceSpec
-    target: str = Field(min_length=1)
-    columns: dict[str, ColumnSpec] = Field(default_factory=dict)
-    drop: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ("", "NA", "NaN", "null", "?")
-    checks: ChecksSpec = ChecksSpec()
-    split: SplitSpec = SplitSpec()
 
 
 # --- model ---------------------------------------------------------------------------------------
