@@ -1,8 +1,7 @@
-"""Summaries of a column that can be merged: the result depends on the values, not on the blocks.
+"""Summaries of a column that can be merged.
 
-Up to ``EXACT`` values a column are kept, so small data are profiled exactly. Above, quantiles come
-from DDSketch (Masson, Rim and Lee 2019, arXiv 1908.10693) with a relative error of 0.5% and
-distinct counts from the K smallest hashes (Bar-Yossef et al. 2002), within about 2%.
+Merged in row order from groups that do not depend on blocks, they are the same whatever the number
+of blocks. Their size does not depend on the number of rows.
 """
 
 from __future__ import annotations
@@ -12,41 +11,34 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-import numpy.typing as npt
+
+from agentloop.data.distinct import Distinct, Hashes, from_hashes, hash_words
+from agentloop.data.ranks import Floats, Ints, Ranks, rank_group
 
 EXACT = 65_536
-SMALLEST = 4096
 MAX_TEXTS = 4096
-ACCURACY = 0.005
 
-_LOG_GAMMA = float(np.log((1 + ACCURACY) / (1 - ACCURACY)))
-_OFFSET = 1 << 20  # more than any |log_gamma(x)| of a float64, so that codes keep the sign's order
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Hashes = npt.NDArray[np.uint64]
-
-
-@dataclass(frozen=True, slots=True)
-class Distinct:
-    """The smallest distinct hashes seen, sorted."""
-
-    smallest: Hashes
-
-    def merge(self, other: Distinct) -> Distinct:
-        return Distinct(np.union1d(self.smallest, other.smallest)[:SMALLEST])
-
-    @property
-    def estimate(self) -> int:
-        """Exact below SMALLEST distinct values."""
-        if len(self.smallest) < SMALLEST:
-            return len(self.smallest)
-        return round((SMALLEST - 1) / (float(self.smallest[-1]) / 2.0**64))
+__all__ = [
+    "EXACT",
+    "Distinct",
+    "Floats",
+    "Hashes",
+    "Ints",
+    "Numbers",
+    "Summary",
+    "Texts",
+    "hash_numbers",
+    "hash_texts",
+    "hash_words",
+    "merge_summaries",
+    "summarise_numbers",
+    "summarise_texts",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Numbers seen: ``values`` sorted, while there are few; else counts by DDSketch code."""
+    """Numbers seen. ``squares`` is the sum of squares around ``mean``."""
 
     count: int
     nulls: int
@@ -55,117 +47,116 @@ class Numbers:
     minimum: float
     maximum: float
     distinct: Distinct
-    values: Floats | None
-    codes: Ints
-    code_counts: Ints
+    ranks: Ranks
 
     def merge(self, other: Numbers) -> Numbers:
         """Means and squares as Chan, Golub and LeVeque 1979."""
+        if not other.count or not self.count:
+            known, empty = (self, other) if self.count else (other, self)
+            return Numbers(
+                known.count,
+                known.nulls + empty.nulls,
+                known.mean,
+                known.squares,
+                known.minimum,
+                known.maximum,
+                known.distinct,
+                known.ranks,
+            )
         count = self.count + other.count
-        delta = other.mean - self.mean
-        share = other.count / count if count else 0.0
-        values: Floats | None = None
-        if self.values is not None and other.values is not None and count <= EXACT:
-            values = np.sort(np.concatenate([self.values, other.values]))
-        codes, counts = (
-            _merge_codes(self._coded(), other._coded()) if values is None else (_NONE, _NONE)
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            delta = np.float64(other.mean) - self.mean
+            mean = float(self.mean + delta * (other.count / count))
+            spread = float(delta * delta * self.count * (other.count / count))
         return Numbers(
             count,
             self.nulls + other.nulls,
-            self.mean + delta * share,
-            self.squares + other.squares + delta * delta * self.count * share,
+            mean,
+            self.squares + other.squares + spread,
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
             self.distinct.merge(other.distinct),
-            values,
-            codes,
-            counts,
+            self.ranks.merge(other.ranks),
         )
 
     def points(self) -> tuple[Floats, Ints]:
-        """Sorted values, or DDSketch's stand-ins for them, and how often each was seen."""
-        if self.values is not None:
-            points, counts = np.unique(self.values, return_counts=True)
-            return points, counts.astype(np.int64)
-        return np.clip(_decode(self.codes), self.minimum, self.maximum), self.code_counts
+        """Sorted values, or stand-ins for them, and how many each stands for."""
+        return self.ranks.points()
 
     def quantiles(self, probabilities: tuple[float, ...]) -> Floats:
-        if self.values is not None:
-            with np.errstate(over="ignore"):
-                exact: Floats = np.quantile(self.values, probabilities)
-            return exact
-        points, counts = self.points()
-        ranks = np.asarray(probabilities) * (self.count - 1)
-        found: Floats = points[np.searchsorted(np.cumsum(counts), ranks, side="right")]
-        return found
-
-    def _coded(self) -> tuple[Ints, Ints]:
-        if self.values is None:
-            return self.codes, self.code_counts
-        codes, counts = np.unique(_encode(self.values), return_counts=True)
-        return codes, counts.astype(np.int64)
+        """Within 0.1% of the asked-for rank; exact where few values were seen."""
+        return np.clip(self.ranks.quantiles(probabilities), self.minimum, self.maximum)
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Texts seen; ``counts`` is None once there are too many different ones."""
+    """Texts seen. ``counts`` holds the most frequent ones; each is too low by at most ``error``,
+    0 while there are few different texts (Misra and Gries 1982; mergeable: Agarwal et al. 2012)."""
 
     count: int
     nulls: int
     distinct: Distinct
-    counts: dict[str, int] | None
+    counts: dict[str, int]
+    error: int = 0
 
     def merge(self, other: Texts) -> Texts:
-        counts: dict[str, int] | None = None
-        if self.counts is not None and other.counts is not None:
-            counts = dict(self.counts)
-            for text, seen in other.counts.items():
-                counts[text] = counts.get(text, 0) + seen
+        counts = dict(self.counts)
+        for text, seen in other.counts.items():
+            counts[text] = counts.get(text, 0) + seen
+        counts, lost = _most_frequent(counts)
         return Texts(
             self.count + other.count,
             self.nulls + other.nulls,
             self.distinct.merge(other.distinct),
-            counts if counts is not None and len(counts) <= MAX_TEXTS else None,
+            counts,
+            self.error + other.error + lost,
         )
 
 
 Summary = Numbers | Texts
-_NONE: Ints = np.empty(0, np.int64)
 
 
-def summarise_numbers(values: Floats, nulls: int) -> Numbers:
-    """``values`` float64 (rows,), finite."""
+def summarise_numbers(
+    values: Floats, nulls: int, words: Hashes | None = None, keep_all: bool | None = None
+) -> Numbers:
+    """``values`` float64 (rows,), finite. ``words`` uint64 (rows,) stand for them where a float
+    cannot tell all of them apart. Up to ``EXACT`` values are all kept unless ``keep_all`` says
+    otherwise."""
+    if not values.size:
+        empty = from_hashes(np.empty(0, np.uint64))
+        return Numbers(0, nulls, 0.0, 0.0, np.inf, -np.inf, empty, Ranks())
+    ordered = np.sort(values)
+    ordered += 0.0  # no negative zero
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = float(values.mean()) if values.size else 0.0
-        squares = float(np.square(values - mean).sum())
-    exact = np.sort(values) + 0.0  # no negative zero
-    codes, counts = (_NONE, _NONE)
-    if exact.size > EXACT:
-        codes, counted = np.unique(_encode(exact), return_counts=True)
-        counts = counted.astype(np.int64)
+        mean = float(ordered.mean())
+        squares = float(np.square(ordered - mean).sum())
+    if words is None:
+        words = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])].view(np.uint64)
+    else:
+        words = np.unique(words)
+    keep = values.size <= EXACT if keep_all is None else keep_all
     return Numbers(
         int(values.size),
         nulls,
         mean,
         squares,
-        float(exact[0]) if exact.size else np.inf,
-        float(exact[-1]) if exact.size else -np.inf,
-        Distinct(np.unique(hash_numbers(np.unique(exact)))[:SMALLEST]),
-        exact if exact.size <= EXACT else None,
-        codes,
-        counts,
+        float(ordered[0]),
+        float(ordered[-1]),
+        from_hashes(np.sort(hash_words(words))),
+        rank_group(ordered, keep),
     )
 
 
-def summarise_texts(counts: dict[str, int], nulls: int) -> Texts:
-    hashes = np.unique(hash_texts(list(counts)))[:SMALLEST]
-    kept = counts if len(counts) <= MAX_TEXTS else None
-    return Texts(sum(counts.values()), nulls, Distinct(hashes), kept)
+def summarise_texts(counts: dict[str, int], nulls: int, hashes: Hashes | None = None) -> Texts:
+    """``counts``: how often each text was seen; ``hashes`` of its keys where they are known."""
+    if hashes is None:
+        hashes = hash_texts(list(counts))
+    kept, lost = _most_frequent(counts)
+    return Texts(sum(counts.values()), nulls, from_hashes(np.unique(hashes)), kept, lost)
 
 
 def merge_summaries(parts: list[dict[str, Summary]]) -> dict[str, Summary]:
-    """One summary a column from those of all blocks."""
+    """One summary a column from those of all groups, in order."""
 
     def pair(a: dict[str, Summary], b: dict[str, Summary]) -> dict[str, Summary]:
         return {name: a[name].merge(b[name]) for name in a}  # type: ignore[arg-type]
@@ -174,12 +165,8 @@ def merge_summaries(parts: list[dict[str, Summary]]) -> dict[str, Summary]:
 
 
 def hash_numbers(values: Floats) -> Hashes:
-    """uint64 (rows,) by the finaliser of SplitMix64."""
-    z = (values + 0.0).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Hashes = z ^ (z >> np.uint64(31))
-    return mixed
+    """uint64 (rows,); 0.0 and -0.0 are equal."""
+    return hash_words((values + 0.0).view(np.uint64))
 
 
 def hash_texts(texts: list[str]) -> Hashes:
@@ -187,21 +174,9 @@ def hash_texts(texts: list[str]) -> Hashes:
     return np.frombuffer(digests, np.uint64)
 
 
-def _encode(values: Floats) -> Ints:
-    size = np.where(values == 0, 1.0, np.abs(values))
-    keys = np.ceil(np.log(size) / _LOG_GAMMA)
-    return np.where(values == 0, 0.0, np.sign(values) * (keys + _OFFSET)).astype(np.int64)
-
-
-def _decode(codes: Ints) -> Floats:
-    keys = np.abs(codes) - _OFFSET
-    size = 2 * np.exp(keys * _LOG_GAMMA) / (1 + np.exp(_LOG_GAMMA))
-    decoded: Floats = np.where(codes == 0, 0.0, np.sign(codes) * size)
-    return decoded
-
-
-def _merge_codes(a: tuple[Ints, Ints], b: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
-    codes, place = np.unique(np.concatenate([a[0], b[0]]), return_inverse=True)
-    counts = np.zeros(len(codes), np.int64)
-    np.add.at(counts, place, np.concatenate([a[1], b[1]]))
-    return codes, counts
+def _most_frequent(counts: dict[str, int]) -> tuple[dict[str, int], int]:
+    """At most ``MAX_TEXTS`` of them, and what was taken off each."""
+    if len(counts) <= MAX_TEXTS:
+        return counts, 0
+    lost = int(np.partition(np.fromiter(counts.values(), np.int64), -MAX_TEXTS - 1)[-MAX_TEXTS - 1])
+    return {text: seen - lost for text, seen in counts.items() if seen > lost}, lost

@@ -6,7 +6,7 @@ pyarrow is imported on first use, so that importing this module stays cheap.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,72 @@ from agentloop.contracts.spec import SplitSpec
 
 PART_PATTERN = "part-*.parquet"
 TEXT_KINDS = ("category", "text")
-_HASHED = ("valid", "lengths", "values")
+# 131,072 rows of 32 columns, 32 MB of numbers.
+GROUP_CELLS = 1 << 22
+MAX_GROUP_ROWS, MIN_GROUP_ROWS = 1 << 17, 256
+
+
+def group_rows(columns: int) -> int:
+    """How many rows a row group of a stored dataset has: a power of two, and few enough that a
+    group of a wide dataset fits in a worker. It is part of what a content hash means."""
+    rows = GROUP_CELLS // max(columns, 1)
+    return max(MIN_GROUP_ROWS, min(MAX_GROUP_ROWS, 1 << max(rows, 1).bit_length() - 1))
+
+
+def group_digest(group: Any, schema: DataSchema) -> bytes:
+    """sha256 of one row group, a pyarrow Table that has every column of the schema.
+
+    Each column has separate streams for what is null, how long texts are, and the values.
+    """
+    total = hashlib.sha256()
+    for column in schema.columns:
+        array = canonical(group.column(column.name), column.kind).combine_chunks()
+        for data in _buffers(array):
+            total.update(hashlib.sha256(data).digest())
+    return total.digest()
+
+
+def content_hash(schema: DataSchema, rows: int, digests: Iterable[bytes]) -> str:
+    """The identity (hex) of a dataset whose row groups, in order, have ``digests``."""
+    total = hashlib.sha256(f"{schema.digest}:{rows}".encode())
+    for digest in digests:
+        total.update(digest)
+    return total.hexdigest()
 
 
 class ContentHasher:
-    """sha256 over a schema and rows that depends on values alone.
-
-    Fed with tables in row order, however they are cut into blocks: each column keeps separate
-    streams for what is null, how long texts are, and the values themselves.
-    """
+    """``content_hash`` of rows that arrive as tables in row order, however they are cut."""
 
     def __init__(self, schema: DataSchema) -> None:
         self._schema = schema
-        self._rows = 0
-        self._streams = {
-            column.name: {part: hashlib.sha256() for part in _HASHED} for column in schema.columns
-        }
+        self._group = group_rows(len(schema.columns))
+        self._rows = self._waiting_rows = 0
+        self._waiting: list[Any] = []
+        self._digests: list[bytes] = []
 
     def update(self, table: Any) -> None:
         """Add the rows of a pyarrow Table that has every column of the schema."""
+        start = 0
+        while start < table.num_rows:
+            piece = table.slice(start, self._group - self._waiting_rows)
+            self._waiting.append(piece)
+            self._waiting_rows += piece.num_rows
+            start += piece.num_rows
+            if self._waiting_rows == self._group:
+                self._close_group()
         self._rows += table.num_rows
-        for column in self._schema.columns:
-            streams = self._streams[column.name]
-            for array in canonical(table.column(column.name), column.kind).chunks:
-                for part, data in zip(_HASHED, _buffers(array), strict=True):
-                    streams[part].update(data)
 
     def hexdigest(self) -> str:
-        total = hashlib.sha256(f"{self._schema.digest}:{self._rows}".encode())
-        for column in self._schema.columns:
-            for part in _HASHED:
-                total.update(self._streams[column.name][part].digest())
-        return total.hexdigest()
+        """Of all rows so far; none can be added afterwards."""
+        if self._waiting:
+            self._close_group()
+        return content_hash(self._schema, self._rows, self._digests)
+
+    def _close_group(self) -> None:
+        import pyarrow as pa
+
+        self._digests.append(group_digest(pa.concat_tables(self._waiting), self._schema))
+        self._waiting, self._waiting_rows = [], 0
 
 
 def canonical(column: Any, kind: ColumnKind) -> Any:
@@ -67,7 +101,7 @@ def canonical(column: Any, kind: ColumnKind) -> Any:
         "text": pa.large_string(),
     }
     cast = column.cast(types[kind])
-    if kind == "number":
+    if kind == "number" and pc.any(pc.is_nan(cast)).as_py():
         cast = pc.if_else(pc.is_nan(cast), pa.scalar(None, pa.float64()), cast)
     return cast if isinstance(cast, pa.ChunkedArray) else pa.chunked_array([cast])
 
@@ -130,18 +164,22 @@ def _unreadable(version: DatasetVersion, reason: str) -> SourceUnreadable:
     )
 
 
-def _buffers(array: Any) -> Iterator[bytes | memoryview]:
-    """What is null (one byte a row), text lengths (int64), and the values, nulls being zero."""
+def _buffers(array: Any) -> Iterator[bytes | memoryview | npt.NDArray[Any]]:
+    """What is null (one byte a row; nothing where none is), text lengths (int64), and the values,
+    nulls being zero."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    yield array.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes()
+    if array.null_count:
+        yield array.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False)
+        array = array.fill_null("" if pa.types.is_large_string(array.type) else _zero(array.type))
+    else:
+        yield b""
     if pa.types.is_large_string(array.type):
-        filled = array.fill_null("")
-        yield pc.binary_length(filled).to_numpy(zero_copy_only=False).tobytes()
-        offsets = np.frombuffer(filled.buffers()[1], np.int64)
-        first, last = offsets[filled.offset], offsets[filled.offset + len(filled)]
-        data = filled.buffers()[2]
+        yield pc.binary_length(array).to_numpy(zero_copy_only=False)
+        offsets = np.frombuffer(array.buffers()[1], np.int64)
+        first, last = offsets[array.offset], offsets[array.offset + len(array)]
+        data = array.buffers()[2]
         yield memoryview(data)[first:last] if data is not None else b""
         return
     yield b""
@@ -149,7 +187,14 @@ def _buffers(array: Any) -> Iterator[bytes | memoryview]:
         array = array.cast(pa.uint8())
     elif pa.types.is_timestamp(array.type):
         array = array.cast(pa.int64())
-    yield array.fill_null(0).to_numpy(zero_copy_only=False).tobytes()
+    yield array.to_numpy(zero_copy_only=False)
+
+
+def _zero(kind: Any) -> Any:
+    import pyarrow as pa
+
+    zero = False if pa.types.is_boolean(kind) else 0
+    return pa.scalar(zero, pa.int64()).cast(kind) if pa.types.is_timestamp(kind) else zero
 
 
 def _to_numpy(column: Any, kind: ColumnKind) -> npt.NDArray[Any]:
