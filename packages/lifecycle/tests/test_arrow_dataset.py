@@ -1,4 +1,4 @@
-"""Reading stored versions back, and the split that never moves."""
+"""Reading stored versions back."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from agentloop.contracts import (
     DatasetVersion,
     SourceNotFound,
     SourceUnreadable,
-    SplitSpec,
 )
-from agentloop.lifecycle.arrow_dataset import ContentHasher, read_columns, split_mask
+from agentloop.lifecycle.arrow_dataset import ContentHasher, read_columns
 
 SCHEMA = DataSchema(
     (
@@ -100,16 +99,3 @@ def test_a_missing_folder_is_named(version: DatasetVersion, tmp_path: Path) -> N
     (tmp_path / "part-00000.parquet").unlink()
     with pytest.raises(SourceNotFound, match=str(tmp_path)):
         read_columns(version)
-
-
-def test_the_split_has_its_share_and_depends_on_the_seed() -> None:
-    mask = split_mask(20_000, SplitSpec(test=0.25))
-    assert abs(mask.mean() - 0.25) < 0.01
-    other = split_mask(20_000, SplitSpec(test=0.25, seed=1))
-    assert abs((mask & other).mean() - 0.0625) < 0.01
-
-
-def test_added_rows_move_nobody() -> None:
-    spec = SplitSpec(test=0.3, seed=7)
-    np.testing.assert_array_equal(split_mask(100, spec), split_mask(5_000, spec)[:100])
-    assert split_mask(0, spec).shape == (0,)

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from agentloop.contracts.data import ColumnKind, DataSchema, DatasetVersion
 from agentloop.contracts.errors import SourceNotFound, SourceUnreadable
-from agentloop.contracts.spec import SplitSpec
 
 PART_PATTERN = "part-*.parquet"
 TEXT_KINDS = ("category", "text")
@@ -122,26 +121,6 @@ def read_columns(version: DatasetVersion) -> dict[str, npt.NDArray[Any]]:
         column.name: _to_numpy(table.column(column.name), column.kind)
         for column in version.schema.columns
     }
-
-
-def split_mask(rows: int, spec: SplitSpec) -> npt.NDArray[np.bool_]:
-    """bool (rows,), True for the test split.
-
-    A row's side depends on its position and ``spec.seed`` alone (SplitMix64; Steele, Lea and
-    Flood 2014), so it never moves, not even when rows are added after it.
-    """
-    state = np.arange(1, rows + 1, dtype=np.uint64) + np.uint64(spec.seed % 2**32 << 32)
-    uniform = (_mix(_mix(state)) >> np.uint64(11)).astype(np.float64) / 2**53
-    mask: npt.NDArray[np.bool_] = uniform < spec.test
-    return mask
-
-
-def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    z = state * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: npt.NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return mixed
 
 
 def _read_table(version: DatasetVersion) -> Any:

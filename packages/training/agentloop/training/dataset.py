@@ -12,7 +12,7 @@ from agentloop.contracts.data import DataSchema
 from agentloop.contracts.errors import TrainingError
 from agentloop.contracts.models import Task
 from agentloop.contracts.spec import SplitSpec
-from agentloop.lifecycle.arrow_dataset import split_mask
+from agentloop.lifecycle.arrow_split import split_mask
 from agentloop.lifecycle.features import FeaturePipeline, fit_features, to_floats, to_texts
 
 Columns = dict[str, npt.NDArray[Any]]

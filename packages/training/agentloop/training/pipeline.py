@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from agentloop.contracts.errors import DiskFull
 from agentloop.contracts.models import ModelVersion, TrainingResult
-from agentloop.lifecycle.arrow_dataset import read_columns, split_mask
+from agentloop.lifecycle.arrow_dataset import read_columns
+from agentloop.lifecycle.arrow_split import split_rows
 from agentloop.lifecycle.registry import Registry
 from agentloop.training.config import TrainingConfig
 from agentloop.training.dataset import PreparedData, RawData, prepare
@@ -78,11 +79,16 @@ class ModelTrainingPipeline:
             raise
 
     async def load_training_data(self) -> RawData:
-        """The verified columns of the dataset version, and its test split."""
+        """The verified columns of the dataset version, and its test split.
+
+        Raises SchemaMismatch where the split names a column that the version does not have.
+        """
         dataset = self.config.dataset
         self._say(f"reading {dataset.rows} rows of {dataset.version}")
         columns = await asyncio.to_thread(read_columns, dataset)
-        return RawData(columns, dataset.schema, split_mask(dataset.rows, self.config.split))
+        kinds = {column.name: column.kind for column in dataset.schema.columns}
+        test = await asyncio.to_thread(split_rows, columns, dataset.rows, self.config.split, kinds)
+        return RawData(columns, dataset.schema, test)
 
     async def feature_pipeline(self, raw: RawData) -> PreparedData:
         """Matrices; the features are fitted on the training split alone."""
