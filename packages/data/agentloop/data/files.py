@@ -12,18 +12,23 @@ from pathlib import Path
 
 from agentloop.contracts.errors import AgentLoopError, DiskFull, VersioningFailed
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
 _MB = 1 << 20
+READ_ONLY = 0o444
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``, waiting for it; the system frees it if the holder dies."""
+def locked(path: Path) -> Iterator[int]:
+    """Hold the lock file ``path``, waiting for it; the system frees it if the holder dies.
+
+    Yields its descriptor: a child that inherits it holds the lock too, until it ends.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
 @contextmanager
@@ -36,7 +41,7 @@ def write_errors_told(folder: Path, needed_bytes: int = 0) -> Iterator[None]:
         raise
     except Exception as error:
         found = {cause.errno for cause in _causes(error) if isinstance(cause, OSError)}
-        if found & _FULL:
+        if found & DISK_FULL:
             raise _disk_full(folder, needed_bytes) from error
         if isinstance(error, OSError) and error.errno in _FORBIDDEN:
             reason = f"{error.filename or folder}: {error.strerror}"
@@ -51,10 +56,29 @@ def require_space(folder: Path, needed_bytes: int) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Readers see the old file or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
+    """Readers see the old file or the new one. For one writer at a time."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target``, which is not there, the same read-only file as ``source``: a hard link, or a
+    copy where the file system has none.
+
+    Nobody may write into either, so ``source`` loses its write permission first.
+    """
+    source.chmod(READ_ONLY)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(source, target)
+        target.chmod(READ_ONLY)
 
 
 def replace_folder(staged: Path, final: Path) -> None:

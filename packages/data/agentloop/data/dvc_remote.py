@@ -1,0 +1,146 @@
+"""DVC's remotes, and DVC's errors in the words of whoever set them up."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import io
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentloop.contracts.errors import VersioningFailed
+from agentloop.data.files import DISK_FULL
+
+if TYPE_CHECKING:
+    from agentloop.contracts.spec_data import RemoteSpec
+
+LOCAL = "local"
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 60
+_FOREIGN = ("dvc", "botocore", "aiobotocore", "s3fs", "aiohttp", "fsspec")
+
+
+@dataclass(frozen=True, slots=True)
+class DvcRemote:
+    """A section of DVC's configuration. ``name`` depends on where it leads, so that the versions
+    pushed to another remote before can still be found there."""
+
+    name: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return self.settings["url"]
+
+
+def remote_of(spec: RemoteSpec | None) -> DvcRemote:
+    """Where ``spec`` leads; without it, the folder ``remote`` beside the repository."""
+    if spec is None:
+        return DvcRemote(LOCAL, {"url": "../../remote"})
+    settings = {"url": spec.url}
+    if spec.url.startswith("s3://"):
+        settings |= {"endpointurl": spec.endpoint_url} if spec.endpoint_url else {}
+        settings |= {"region": spec.region} if spec.region else {}
+        settings |= {
+            "connect_timeout": str(CONNECT_TIMEOUT_S),
+            "read_timeout": str(READ_TIMEOUT_S),
+        }
+    elif "://" not in spec.url:
+        settings["url"] = str(Path(spec.url).expanduser().absolute())
+    place = f"{settings['url'].rstrip('/')} {settings.get('endpointurl', '')}"
+    return DvcRemote("r" + hashlib.sha256(place.encode()).hexdigest()[:11], settings)
+
+
+def config_text(remotes: Mapping[str, DvcRemote], current: str) -> str:
+    """DVC's configuration file. Cached files are linked to, never copied, where that is possible:
+    with ``hardlink`` first DVC takes what it adds by a link too."""
+    config = configparser.ConfigParser(interpolation=None)
+    config["core"] = {"analytics": "false", "check_update": "false", "remote": current}
+    config["cache"] = {"type": "hardlink,copy"}
+    for remote in remotes.values():
+        config[f"'remote \"{remote.name}\"'"] = dict(remote.settings)
+    file = io.StringIO()
+    config.write(file)
+    return file.getvalue()
+
+
+def read_remotes(text: str) -> tuple[dict[str, DvcRemote], str]:
+    """The remotes in a configuration file, and the name of the one in use."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read_string(text)
+    found = {}
+    for section in config.sections():
+        kind, _, quoted = section.strip("'").partition(" ")
+        if kind == "remote":
+            name = quoted.strip('"')
+            found[name] = DvcRemote(name, dict(config[section]))
+    return found, config.get("core", "remote", fallback=LOCAL)
+
+
+def told(run: Callable[[], None], remote: DvcRemote | None = None) -> None:
+    """DVC without its remarks, hints and progress bars; its errors, and those of the way to
+    ``remote``, as VersioningFailed. A full disk stays the OSError that says so."""
+    with _silenced() as causes:
+        try:
+            run()
+        except Exception as error:
+            # DVC lets through the errors of its parts: dvc_objects, dvc_data, its SQLite caches.
+            family = type(error).__module__.partition(".")[0].partition("_")[0]
+            cause = causes[-1] if causes else error
+            if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+                raise cause from error
+            if remote is not None and remote.name != LOCAL:
+                if isinstance(error, OSError) or family in _FOREIGN:
+                    raise _remote_failed(remote, cause) from error
+            elif family == "dvc" or isinstance(error, sqlite3.Error):
+                raise VersioningFailed(f"DVC: {_first_line(cause)}") from error
+            raise
+
+
+def _remote_failed(remote: DvcRemote, cause: BaseException) -> VersioningFailed:
+    place = remote.settings.get("endpointurl")
+    where = f"{remote.url} at {place}" if place else remote.url
+    return VersioningFailed(
+        f"the remote {where} did not take or give its files ({_first_line(cause)})",
+        next_step="check data.remote, its credentials and that it answers, then run the same "
+        "command again: it goes on where this one stopped",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
+
+
+class _Causes(logging.Handler):
+    """Collects the exceptions that DVC logs, where what it raises only counts them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1]:
+            self.found.append(record.exc_info[1])
+
+
+@contextmanager
+def _silenced() -> Iterator[list[BaseException]]:
+    handler = _Causes()
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False
+        logger.addHandler(handler)
+    try:
+        yield handler.found
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
