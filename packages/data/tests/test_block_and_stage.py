@@ -11,11 +11,14 @@ import pytest
 
 from agentloop.contracts import DataSourceConfig, SchemaMismatch, canonical_json, to_dict
 from agentloop.data.arrow_block import Block, inspect_block
+from agentloop.data.arrow_extract import Extract, RawRows, TornRow
+from agentloop.data.arrow_fit import complete
 from agentloop.data.arrow_plan import plan_scan
-from agentloop.data.arrow_source import Extract
+from agentloop.data.arrow_seal import InlineSealer
 from agentloop.data.arrow_stage import FAILING, PART, Stage
-from agentloop.data.batch import TransformedBatch
+from agentloop.data.batch import ScanPlan, TransformedBatch
 from agentloop.data.profiler import build_profile
+from agentloop.data.ray_scan import cut_head
 
 ROWS = {
     "id": [f"r{i}" for i in range(40)],
@@ -46,18 +49,30 @@ def config(on_failure: str = "quarantine", **more: Any) -> DataSourceConfig:
     )
 
 
+def planned(extract: Extract, spec: DataSourceConfig) -> tuple[ScanPlan, tuple[str, ...]]:
+    outlook = plan_scan(extract, spec)
+    return complete(outlook, extract, spec), outlook.notes
+
+
 def inspect(rows: pa.Table, spec: DataSourceConfig) -> Block:
-    plan, _ = plan_scan(Extract("rows", "parquet", rows), spec, None)
-    return inspect_block(rows, plan)
+    plan, _ = planned(Extract("rows", "parquet", rows), spec)
+    return inspect_block(RawRows(rows), plan)
 
 
-def stage(folder: Path, rows: pa.Table, spec: DataSourceConfig, size: int) -> TransformedBatch:
-    plan, notes = plan_scan(Extract("rows", "parquet", rows), spec, None)
+def stage(
+    folder: Path,
+    rows: pa.Table,
+    spec: DataSourceConfig,
+    size: int,
+    torn: tuple[TornRow, ...] = (),
+) -> TransformedBatch:
+    extract = Extract("rows", "parquet", rows, torn)
+    plan, notes = planned(extract, spec)
     folder.mkdir(exist_ok=True)
-    with Stage(folder, plan, "rows") as staged:
-        for start in range(0, rows.num_rows, size):
-            staged.add(inspect_block(rows.slice(start, size), plan))
-        return staged.finish(None, notes)
+    with Stage(folder, plan, "rows", InlineSealer(plan.schema)) as staged:
+        for raw in cut_head(extract, size):
+            staged.add(inspect_block(raw, plan))
+        return staged.finish((), notes)
 
 
 def put(column: str, row: int, value: Any) -> pa.Table:
@@ -104,7 +119,8 @@ def test_rows_far_outside_are_counted() -> None:
 def test_repeated_values_are_found_across_blocks(tmp_path: Path, size: int) -> None:
     batch = stage(tmp_path, put("id", 30, "r2"), config(), size)
     assert (batch.rows, batch.failing) == (39, 1)
-    assert batch.tallies["unique", "id"].examples == ("r2",)
+    example = batch.tallies["unique", "id"].examples[0]
+    assert (example.row, example.value, example.values["town"]) == (30, "r2", "Ulm")
     failing = pq.ParquetFile(tmp_path / FAILING).read()
     assert failing.column("_reasons").to_pylist() == ["id: seen before"]
 
@@ -115,8 +131,49 @@ def test_the_outcome_does_not_depend_on_the_blocks(tmp_path: Path) -> None:
     assert one.content_hash == many.content_hash
     assert build_profile(one) == build_profile(many)
     assert one.tallies == many.tallies
-    for name in (PART, FAILING):
+    for name in (PART.format(0), FAILING):
         assert (one.staging / name).read_bytes() == (many.staging / name).read_bytes()
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_torn_rows_are_set_aside_and_count_as_rows(tmp_path: Path, size: int) -> None:
+    torn = (TornRow(5, "a,b", "2 values"), TornRow(11, "c", "1 value"))
+    batch = stage(tmp_path, put("size", 20, -1.0), config(), size, torn)
+    assert (batch.rows, batch.failing) == (39, 3)
+    assert [e.row for e in batch.tallies["torn", ""].examples] == [4, 10]
+    assert batch.tallies["minimum", "size"].examples[0].row == 22
+    failing = pq.ParquetFile(tmp_path / FAILING).read()
+    assert "2 values: a,b" in failing.column("_reasons").to_pylist()
+
+
+def test_a_policy_of_its_own_beats_the_general_one() -> None:
+    checks = {"on_failure": "reject", "policy": {"minimum": "warn"}}
+    block = inspect(put("size", 3, -1.0), config(checks=checks))
+    assert (block.rows.num_rows, block.failing) == (40, None)
+
+
+def test_a_pattern_must_match_the_whole_text() -> None:
+    spec = config(columns={"id": {"kind": "text", "pattern": "r[0-9]"}})
+    block = inspect(table(), spec)
+    assert block.tallies["pattern", "id"].count == 30
+    assert block.tallies["pattern", "id"].examples[0].value == "r10"
+
+
+def test_anomalies_name_the_columns_that_explain_them_and_may_be_set_aside() -> None:
+    spec = config(columns={}, checks={"policy": {"anomaly": "quarantine"}})
+    block = inspect(put("size", 3, 1e6), spec)
+    assert block.rows.num_rows == 39
+    assert block.tallies["anomaly", "size"].examples[0].values["id"] == "r3"
+
+
+def test_only_rows_past_since_are_taken(tmp_path: Path) -> None:
+    extract = Extract("rows", "parquet", table())
+    source = {"kind": "parquet", "path": "rows", "time_column": "size", "since": "36"}
+    spec = config(columns={}, source=source)
+    plan = complete(plan_scan(extract, spec, since="36"), extract, spec)
+    block = inspect_block(RawRows(extract.head), plan)
+    assert block.rows.column("size").to_pylist() == [37.0, 38.0, 39.0]
+    assert block.places.tolist() == [37, 38, 39]
 
 
 def test_dropped_columns_are_not_stored(tmp_path: Path) -> None:

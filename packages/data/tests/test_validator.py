@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from agentloop.contracts import ChecksSpec, ColumnSchema, DataSchema
 from agentloop.data import DataProfiler, DataValidator
-from agentloop.data.batch import Accepted, Tally, TransformedBatch
+from agentloop.data.batch import Accepted, Example, Tally, TransformedBatch
 from agentloop.data.profile_html import render_profile
 from agentloop.data.profiler import build_profile
 from agentloop.data.sketch import summarise_numbers, summarise_texts
@@ -43,10 +44,12 @@ async def test_a_sound_batch_has_no_findings() -> None:
 
 
 async def test_failing_rows_reject_by_default() -> None:
-    batch = replace(BATCH, tallies={("minimum", "size"): Tally(3, ("-1.0",))})
+    batch = replace(
+        BATCH, tallies={("minimum", "size"): Tally(3, (Example(6, "-1.0", {"size": "-1.0"}),))}
+    )
     is_valid, errors = await DataValidator(ChecksSpec()).validate(batch)
     assert not is_valid
-    told = "3 rows are below the declared minimum of 'size' (for instance -1.0)"
+    told = "3 rows are below the declared minimum of 'size' (for instance row 7: -1.0)"
     assert errors == (told,)
     assert judge(batch, on_failure="warn") == {("minimum", "warn"): told}
     assert ("minimum", "quarantine") in judge(batch, on_failure="quarantine")
@@ -70,8 +73,28 @@ def test_many_nulls_reject() -> None:
 
 
 def test_anomalies_reject_only_above_their_rate() -> None:
-    assert ("anomaly", "warn") in judge(replace(BATCH, anomalies=20))
-    assert ("anomaly", "reject") in judge(replace(BATCH, anomalies=21))
+    odd = replace(BATCH, anomalies=20, tallies={("anomaly", "size"): Tally(20)})
+    assert "lie far outside the rest, by 'size' (20)" in judge(odd)["anomaly", "warn"]
+    assert ("anomaly", "reject") in judge(replace(odd, anomalies=21))
+    quiet = judge(replace(odd, anomalies=21), policy={"anomaly": "warn"})
+    assert ("anomaly", "warn") in quiet
+
+
+def test_a_finding_has_its_rows_and_the_policy_that_decided() -> None:
+    example = Example(6, "-1.0", {"size": "-1.0"})
+    batch = replace(BATCH, tallies={("minimum", "size"): Tally(1, (example,))})
+    finding = DataValidator(ChecksSpec(policy={"minimum": "warn"})).report(batch).findings[0]
+    assert finding.policy == "data.checks.policy.minimum: warn"
+    assert finding.rows == ({"#": "7", "size": "-1.0"},)
+    assert finding.message.startswith("1 row is below")
+
+
+def test_old_data_are_refused_where_freshness_is_asked_for() -> None:
+    now = datetime(2026, 1, 3, tzinfo=UTC)
+    batch = replace(BATCH, latest_time="2026-01-01T00:00:00")
+    report = DataValidator(ChecksSpec(max_age_hours=24)).report(batch, now=now)
+    assert "the newest row is 48.0 hours old" in report.errors[0]
+    assert DataValidator(ChecksSpec(max_age_hours=72)).report(batch, now=now).is_valid
 
 
 def test_a_constant_column_is_remarked_and_a_constant_target_rejected() -> None:
@@ -87,10 +110,10 @@ def test_a_constant_column_is_remarked_and_a_constant_target_rejected() -> None:
 
 def test_a_batch_is_compared_with_the_last_one() -> None:
     last = Accepted("v", SCHEMA, build_profile(BATCH))
-    assert judge(replace(BATCH, last=last)) == {}
+    assert judge(replace(BATCH, history=(last,))) == {}
     moved = replace(
         BATCH,
-        last=last,
+        history=(last,),
         rows=300,
         summaries={
             "size": summarise_numbers(np.arange(100.0) + 40, 30),

@@ -62,8 +62,9 @@ class ColumnProfile:
     """What one pass saw of one column.
 
     ``quantiles`` maps a probability in [0, 1], as text, to a value; ``histogram`` holds
-    ``(edges (bins + 1,), counts (bins,))``; ``top`` the most frequent values with their counts.
-    Numbers are None where the column has no order.
+    ``(edges (bins + 1,), counts (bins,))``; ``top`` the most frequent values with their counts,
+    each too low by at most ``top_error`` (0 up to 4,096 different values). Numbers are None where
+    the column has no order.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ColumnProfile:
     quantiles: Mapping[str, float] = field(default_factory=dict)
     histogram: tuple[tuple[float, ...], tuple[int, ...]] | None = None
     top: tuple[tuple[str, int], ...] = ()
+    top_error: int = 0
 
     @property
     def null_rate(self) -> float:

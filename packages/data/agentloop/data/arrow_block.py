@@ -1,67 +1,111 @@
-"""One block of a batch: cast it, check its rows, summarise it. Runs inside Ray Data's workers."""
+"""One block of a batch: cast it, transform it, check its rows. Runs inside Ray Data's workers."""
 
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
-from typing import Any
+import time
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from agentloop.contracts.data import ColumnSchema, DataSchema
+from agentloop.contracts.data import DataSchema
 from agentloop.data.arrow_cast import STORED_TYPES, Bad, cast_column, normalise
-from agentloop.data.batch import CheckKey, Scale, ScanPlan, Tally
-from agentloop.data.sketch import Floats, Summary, summarise_numbers, summarise_texts
+from agentloop.data.arrow_checks import (
+    Failure,
+    Mask,
+    check_rows,
+    find_anomalies,
+    numbers_of,
+    tally,
+)
+from agentloop.data.arrow_extract import RawRows, TornRow
+from agentloop.data.batch import MAX_EXAMPLES, CheckKey, Example, ScanPlan, Tally
+from agentloop.data.policy import row_verdict
 
 REASONS = "_reasons"
-# 3.5 (Iglewicz and Hoaglin 1993) is for one normal column; over many skewed ones it flags a third
-# of a healthy table.
-ANOMALY_SCORE = 20.0
-NUMERIC = ("number", "integer")
-
-Mask = npt.NDArray[np.bool_]
-Failures = list[tuple[CheckKey, Mask, str]]
+TORN: CheckKey = ("torn", "")
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block's outcome. ``misfits`` maps a column to (row in block, value) of another kind."""
+    """A block's outcome. ``rows`` passed, ``failing`` were set aside with their reasons;
+    ``misfits`` maps a column to (row in block, value) of another kind; ``total`` counts all rows
+    that the block had, torn ones included, and ``places`` says where in the block each of ``rows``
+    was. Places in tallies count from the block's beginning."""
 
     total: int
     rows: pa.Table
+    places: Places
     failing: pa.Table | None
     misfits: dict[str, Bad]
     tallies: dict[CheckKey, Tally]
     anomalies: int
-    summaries: dict[str, Summary]
+    seconds: float = 0.0
 
 
-def inspect_block(table: pa.Table, plan: ScanPlan) -> Block:
+def inspect_block(raw: RawRows, plan: ScanPlan) -> Block:
     """Pure: the same block gives the same outcome."""
-    typed, misfits = _cast_block(table, plan)
-    failures = _check_rows(typed, plan.schema)
-    tallies = {key: _tally(typed, key, mask) for key, mask, _ in failures}
-    drop = _dropped(typed.num_rows, failures, plan)
-    rows = typed.filter(pa.array(~drop)) if drop.any() else typed
-    failing = _with_reasons(typed, failures, drop) if drop.any() else None
+    began = time.thread_time()
+    total = raw.table.num_rows + len(raw.torn)
+    typed, misfits = _read_as(raw.table, plan)
+    places = _places(raw)
+    if plan.since is not None:
+        typed, places = _newer(typed, places, plan.since)
+    if plan.steps is not None and not misfits:
+        from agentloop.data.arrow_steps import apply_steps
+
+        typed, misfits = apply_steps(typed, plan.steps)
+    final, more = _as_stored(typed, plan.schema)
+    misfits = {**misfits, **more}
+    odd = find_anomalies(final, plan.scales)
+    failures = [*check_rows(final, plan), *odd]
+    tallies = {failure.key: tally(final, failure, places) for failure in failures}
+    dropping = _dropping(failures, plan)
+    drop = np.any([f.mask for f in dropping], axis=0) if dropping else np.zeros(len(places), bool)
+    failing = _with_reasons(final, dropping, drop) if dropping else None
+    if raw.torn:
+        tallies[TORN] = _torn_tally(raw.torn)
+        failing = _with_torn(failing, raw.torn, final.schema)
+    keep = pa.array(~drop)
     return Block(
-        typed.num_rows,
-        rows,
+        total,
+        final.filter(keep) if dropping else final,
+        places[~drop],
         failing,
         misfits,
         tallies,
-        _count_anomalies(rows, plan.scales),
-        summarise_block(rows, plan.schema),
+        int(np.any([f.mask for f in odd], axis=0).sum()) if odd else 0,
+        time.thread_time() - began,
     )
 
 
-def block_to_row(table: pa.Table, plan: ScanPlan) -> pa.Table:
-    """``inspect_block`` in the shape of ``map_batches``: one row that holds the outcome."""
-    outcome = pickle.dumps(inspect_block(table, plan), protocol=5)
-    return pa.table({"block": pa.array([outcome], pa.large_binary())})
+def pack(block: Block) -> pa.Table:
+    """One row that holds the outcome: its rows as an IPC stream, which is read back without a
+    copy, and the rest pickled."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, block.rows.schema) as writer:
+        writer.write_table(block.rows)
+    rest = pickle.dumps(replace(block, rows=block.rows.schema.empty_table()), protocol=5)
+    return pa.table({"rows": _cell(sink.getvalue()), "rest": _cell(pa.py_buffer(rest))})
+
+
+def unpack(packed: pa.Table) -> list[Block]:
+    """The outcomes in a table of packed blocks."""
+    return [
+        replace(
+            pickle.loads(rest.as_buffer()), rows=pa.ipc.open_stream(rows.as_buffer()).read_all()
+        )
+        for rows, rest in zip(packed.column("rows"), packed.column("rest"), strict=True)
+    ]
+
+
+def _cell(data: pa.Buffer) -> pa.Array:
+    """One large_binary value, without a copy."""
+    offsets = pa.py_buffer(np.array([0, data.size], np.int64))
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, data])
 
 
 def arrow_schema(schema: DataSchema) -> pa.Schema:
@@ -69,103 +113,83 @@ def arrow_schema(schema: DataSchema) -> pa.Schema:
     return pa.schema([(column.name, STORED_TYPES[column.kind]) for column in schema.columns])
 
 
-def summarise_block(table: pa.Table, schema: DataSchema) -> dict[str, Summary]:
-    return {c.name: _summarise(table.column(c.name), c) for c in schema.columns}
+def read_as(table: pa.Table, plan: ScanPlan) -> pa.Table:
+    """The source's columns in the types of their kinds, before any step. Values that do not fit
+    are null."""
+    return _read_as(table, plan)[0]
 
 
-def numbers_of(column: Any) -> Floats:
-    """float64 (rows,), NaN for null."""
-    floats: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return floats
+def stored(table: pa.Table, schema: DataSchema) -> pa.Table:
+    """The columns of ``schema`` in their stored types. Values that do not fit are null."""
+    return _as_stored(table, schema)[0]
 
 
-def _cast_block(table: pa.Table, plan: ScanPlan) -> tuple[pa.Table, dict[str, Bad]]:
-    arrays, misfits = [], {}
-    for column in plan.schema.columns:
-        plain = normalise(table.column(column.name), plan.missing, plan.from_text)
-        array, bad = cast_column(plain, column.kind)
-        arrays.append(array)
+def _read_as(table: pa.Table, plan: ScanPlan) -> tuple[pa.Table, dict[str, Bad]]:
+    arrays: dict[str, pa.Array] = {}
+    misfits: dict[str, Bad] = {}
+    for name, kind in plan.kinds.items():
+        if name not in table.column_names:
+            arrays[name] = pa.nulls(table.num_rows, STORED_TYPES[kind])
+            continue
+        plain = normalise(table.column(name), plan.missing, plan.from_text)
+        arrays[name], bad = cast_column(plain, kind)
         if bad:
-            misfits[column.name] = bad
-    return pa.Table.from_arrays(arrays, schema=arrow_schema(plan.schema)), misfits
+            misfits[name] = bad
+    return pa.table(arrays), misfits
 
 
-def _check_rows(table: pa.Table, schema: DataSchema) -> Failures:
-    failures: Failures = []
-    for spec in schema.columns:
-        column = table.column(spec.name)
-        if spec.name == schema.target:
-            failures.append((("target", spec.name), _mask(column.is_null()), "no target"))
-        elif not spec.nullable:
-            failures.append((("nulls", spec.name), _mask(column.is_null()), "no value"))
-        failures += _check_values(column, spec)
-    return [failure for failure in failures if failure[1].any()]
+def _as_stored(table: pa.Table, schema: DataSchema) -> tuple[pa.Table, dict[str, Bad]]:
+    arrays, misfits = [], {}
+    for column in schema.columns:
+        array = table.column(column.name)
+        if array.type != STORED_TYPES[column.kind]:
+            array, bad = cast_column(array.combine_chunks(), column.kind)
+            if bad:
+                misfits[column.name] = bad
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, schema=arrow_schema(schema)), misfits
 
 
-def _check_values(column: Any, spec: ColumnSchema) -> Failures:
-    failures: Failures = []
-    if spec.kind == "number":
-        infinite = _mask(pc.is_inf(column))
-        failures.append((("finite", spec.name), infinite, "infinite"))
-    if spec.kind in NUMERIC:
-        low, high = spec.minimum, spec.maximum
-        values = numbers_of(column)
-        if low is not None:
-            failures.append((("minimum", spec.name), values < low, f"below {low:g}"))
-        if high is not None:
-            failures.append((("maximum", spec.name), values > high, f"above {high:g}"))
-    if spec.kind == "category" and spec.categories is not None:
-        known = pc.is_in(column, value_set=pa.array(spec.categories, pa.string()))
-        unknown = _mask(pc.and_(pc.invert(known), column.is_valid()))
-        failures.append((("categories", spec.name), unknown, "not a known category"))
-    return failures
+def _newer(table: pa.Table, places: Places, since: tuple[str, float]) -> tuple[pa.Table, Places]:
+    name, bound = since
+    column = table.column(name)
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    newer = numbers_of(column) > bound
+    return table.filter(pa.array(newer)), places[newer]
 
 
-def _mask(condition: Any) -> Mask:
-    mask: Mask = condition.fill_null(False).to_numpy(zero_copy_only=False)
-    return mask.astype(bool)
+def _places(raw: RawRows) -> Places:
+    """Where in the block each row of the table was, torn rows counted."""
+    torn = [row.number - 1 for row in raw.torn if row.number is not None]
+    places = np.setdiff1d(np.arange(raw.table.num_rows + len(torn)), torn, assume_unique=True)
+    return places.astype(np.int64)[: raw.table.num_rows]
 
 
-def _tally(table: pa.Table, key: CheckKey, mask: Mask) -> Tally:
-    first = np.flatnonzero(mask)[:3]
-    values = table.column(key[1]).take(pa.array(first)).to_pylist()
-    return Tally(int(mask.sum()), tuple(str(v) for v in values if v is not None))
+def _dropping(failures: list[Failure], plan: ScanPlan) -> list[Failure]:
+    """Those whose policy is not to warn."""
+    return [f for f in failures if row_verdict(plan.checks, f.key).severity != "warn"]
 
 
-def _dropped(rows: int, failures: Failures, plan: ScanPlan) -> Mask:
-    """Rows set aside: every failing one, or with ``warn`` only those that cannot be learnt from."""
-    drop = np.zeros(rows, bool)
-    for (check, _), mask, _ in failures:
-        if plan.on_failure != "warn" or check == "target":
-            drop |= mask
-    return drop
-
-
-def _with_reasons(table: pa.Table, failures: Failures, drop: Mask) -> pa.Table:
+def _with_reasons(table: pa.Table, failures: list[Failure], drop: Mask) -> pa.Table:
     reasons = [
-        "; ".join(f"{key[1]}: {told}" for key, mask, told in failures if mask[row])
+        "; ".join(f"{f.key[1]}: {f.told}" for f in failures if f.mask[row])
         for row in np.flatnonzero(drop)
     ]
     return table.filter(pa.array(drop)).append_column(REASONS, pa.array(reasons, pa.string()))
 
 
-def _count_anomalies(table: pa.Table, scales: tuple[Scale, ...]) -> int:
-    """Rows with a robust z-score |x − median| / sigma past the limit in any column."""
-    flagged = np.zeros(table.num_rows, bool)
-    for scale in scales:
-        score = np.abs(numbers_of(table.column(scale.name)) - scale.median) / scale.sigma
-        flagged |= score > ANOMALY_SCORE
-    return int(flagged.sum())
+def _torn_tally(torn: tuple[TornRow, ...]) -> Tally:
+    examples = tuple(
+        Example((row.number or 1) - 1, row.text, {"row": row.text, "reason": row.reason})
+        for row in torn[:MAX_EXAMPLES]
+    )
+    return Tally(len(torn), examples)
 
 
-def _summarise(column: Any, spec: ColumnSchema) -> Summary:
-    if spec.kind in ("category", "text"):
-        counted = pc.value_counts(column.combine_chunks().drop_null())
-        pairs = zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)
-        return summarise_texts(dict(pairs), column.null_count)
-    if spec.kind == "datetime":
-        column = pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), 1e6)
-    elif spec.kind == "boolean":
-        column = column.cast(pa.uint8())
-    values = numbers_of(column)
-    return summarise_numbers(values[np.isfinite(values)], column.null_count)
+def _with_torn(failing: pa.Table | None, torn: tuple[TornRow, ...], schema: pa.Schema) -> pa.Table:
+    """The failing rows and the torn ones, which have no values but their text as reason."""
+    told = pa.array([f"{row.reason}: {row.text}" for row in torn], pa.string())
+    columns = [pa.nulls(len(torn), field.type) for field in schema]
+    rows = pa.Table.from_arrays([*columns, told], names=[*schema.names, REASONS])
+    return rows if failing is None else pa.concat_tables([failing, rows])

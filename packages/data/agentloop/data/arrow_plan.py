@@ -3,59 +3,139 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from agentloop.contracts.data import DataSchema
+from agentloop.contracts.data import ColumnKind, DataSchema
+from agentloop.contracts.errors import SchemaMismatch
 from agentloop.contracts.spec import DataSourceConfig
-from agentloop.data.arrow_block import NUMERIC, numbers_of
-from agentloop.data.arrow_cast import cast_column, infer_kind, normalise
-from agentloop.data.arrow_source import Extract
+from agentloop.data.arrow_cast import infer_kind, normalise
+from agentloop.data.arrow_checks import NUMERIC, numbers_of
+from agentloop.data.arrow_extract import Extract
 from agentloop.data.batch import Accepted, Scale, ScanPlan
 from agentloop.data.schema import Kinds, resolve_schema, undeclared_drops
+from agentloop.data.times import parse_since
 
 SAMPLE_ROWS = 100_000
+TIME_KINDS = ("datetime", "number", "integer")
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A plan that only lacks what is fitted; ``step_plan`` is None without steps. ``notes`` are
+    remarks on the configuration."""
+
+    plan: ScanPlan
+    step_plan: Any
+    notes: tuple[str, ...]
 
 
 def plan_scan(
-    extract: Extract, config: DataSourceConfig, last: Accepted | None
-) -> tuple[ScanPlan, tuple[str, ...]]:
-    """The plan, and remarks on the configuration. Raises TargetMissing, SchemaMismatch."""
+    extract: Extract,
+    config: DataSourceConfig,
+    history: tuple[Accepted, ...] = (),
+    since: str | None = None,
+) -> Outlook:
+    """Raises TargetMissing, SchemaMismatch; SourceUnreadable for a ``since`` that is no time."""
+    looks = _looks(extract, config)
+    step_plan = _plan_steps(looks, config)
+    after: Kinds = dict(step_plan.kinds_after) if step_plan is not None else looks
+    frozen = history[0].schema if history else None
+    schema = resolve_schema(after, config, extract.source, frozen)
+    reads = {
+        name: schema.column(name).kind if _is_untouched(name, looks, after, schema) else kind
+        for name, kind in looks.items()
+    }
+    plan = ScanPlan(
+        schema=schema,
+        kinds=reads,
+        missing=config.missing,
+        from_text=extract.from_text,
+        checks=config.checks,
+        scales=(),
+        since=_since(config, reads, since, extract.source),
+        time_column=config.source.time_column,
+        keys=_keys(config, schema),
+    )
+    return Outlook(plan, step_plan, undeclared_drops(extract.head.column_names, config))
+
+
+def with_scales(plan: ScanPlan, head: pa.Table) -> ScanPlan:
+    """The plan with centre and spread of every number column that has a spread. ``head``: rows
+    after the steps, in their stored types."""
+    return replace(plan, scales=tuple(_scales(head, plan.schema)))
+
+
+def _looks(extract: Extract, config: DataSourceConfig) -> Kinds:
     head = extract.head
     arrays = {
         name: normalise(head.column(name), config.missing, extract.from_text)
         for name in head.column_names
         if name not in config.drop
     }
-    kinds: Kinds = {
-        name: infer_kind(array, name == config.target, extract.from_text)
-        for name, array in arrays.items()
-    }
-    schema = resolve_schema(kinds, config, extract.source, last.schema if last else None)
-    plan = ScanPlan(
-        schema,
-        config.missing,
-        extract.from_text,
-        config.checks.on_failure,
-        tuple(_scales(arrays, schema)),
+    kinds: Kinds = {}
+    for name, array in arrays.items():
+        declared = config.columns[name].kind if name in config.columns else None
+        changed = any(name in _cast_columns(step) for step in config.steps)
+        inferred = infer_kind(array, name == config.target and not changed, extract.from_text)
+        kinds[name] = declared if declared is not None and not changed else inferred
+    return kinds
+
+
+def _cast_columns(step: Any) -> tuple[str, ...]:
+    """The columns whose kind a step may change: they are read as they look."""
+    if step.kind in ("cast", "replace"):
+        columns: tuple[str, ...] = step.columns
+        return columns
+    return (step.column,) if step.kind in ("map", "derive") else ()
+
+
+def _plan_steps(looks: Kinds, config: DataSourceConfig) -> Any:
+    if not config.steps:
+        return None
+    from agentloop.data.arrow_steps import plan_steps
+
+    return plan_steps(looks, config.steps, config.target)
+
+
+def _is_untouched(name: str, looks: Kinds, after: Kinds, schema: DataSchema) -> bool:
+    return name in schema.names and looks.get(name) == after.get(name)
+
+
+def _since(
+    config: DataSourceConfig, kinds: Kinds, since: str | None, source: str
+) -> tuple[str, float] | None:
+    column = config.source.time_column
+    if column is None:
+        return None
+    if column not in kinds:
+        told = f"column '{column}' is data.source.time_column, and is not in the data"
+        raise SchemaMismatch(source, (told,), next_step="name another column, or keep this one")
+    kind: ColumnKind = kinds[column]
+    if kind not in TIME_KINDS:
+        told = f"column '{column}' is data.source.time_column, and is {kind}"
+        raise SchemaMismatch(source, (told,), next_step="declare its kind under data.columns")
+    return None if not since else (column, parse_since(since, kind, source))
+
+
+def _keys(config: DataSourceConfig, schema: DataSchema) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        step.columns or schema.names for step in config.steps if step.kind == "drop_duplicates"
     )
-    return plan, undeclared_drops(head.column_names, config)
 
 
-def _scales(arrays: dict[str, pa.Array], schema: DataSchema) -> Iterator[Scale]:
-    """Centre and spread of every number column that has a spread, from evenly spaced rows.
-
-    Sigma is the larger of 1.4826·MAD and IQR / 1.349: the first alone calls one hump of a column
-    with two an anomaly.
-    """
+def _scales(head: pa.Table, schema: DataSchema) -> Iterator[Scale]:
+    """From evenly spaced rows. Sigma is the larger of 1.4826·MAD and IQR / 1.349: the first alone
+    calls one hump of a column with two an anomaly."""
+    step = max(1, head.num_rows // SAMPLE_ROWS)
+    places = pa.array(np.arange(0, head.num_rows, step))
     for column in schema.features:
         if column.kind not in NUMERIC:
             continue
-        array = arrays[column.name]
-        step = max(1, len(array) // SAMPLE_ROWS)
-        sample, _ = cast_column(array.take(pa.array(np.arange(0, len(array), step))), column.kind)
-        values = numbers_of(sample)
+        values = numbers_of(head.column(column.name).take(places).combine_chunks())
         values = values[np.isfinite(values)]
         if values.size:
             with np.errstate(over="ignore", invalid="ignore"):

@@ -2,71 +2,63 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from agentloop.contracts.errors import SchemaMismatch
-from agentloop.data.arrow_block import (
-    REASONS,
-    Block,
-    Mask,
-    arrow_schema,
-    numbers_of,
-    summarise_block,
-)
+from agentloop.data.arrow_block import REASONS, Block, arrow_schema
 from agentloop.data.arrow_cast import MAX_BAD
-from agentloop.data.batch import Accepted, CheckKey, ScanPlan, Tally, TransformedBatch
-from agentloop.data.sketch import Hashes, Summary, hash_numbers, hash_texts, merge_summaries
-from agentloop.lifecycle.arrow_dataset import ContentHasher
+from agentloop.data.arrow_checks import Failure, Mask, tally
+from agentloop.data.arrow_groups import FixedGroups
+from agentloop.data.arrow_seal import SealedGroup, Sealer
+from agentloop.data.arrow_summary import column_keys
+from agentloop.data.batch import (
+    Accepted,
+    CheckKey,
+    ScanPlan,
+    Tally,
+    Timings,
+    TransformedBatch,
+)
+from agentloop.data.policy import row_verdict
+from agentloop.data.seen import SeenKeys
+from agentloop.data.sketch import Summary, merge_summaries
+from agentloop.data.times import iso_time
+from agentloop.lifecycle.arrow_dataset import content_hash, group_rows
 
-PART = "part-00000.parquet"
+PART = "part-{:05}.parquet"
 FAILING = "failing.parquet"
-ROW_GROUP_ROWS = 65_536
-
-
-class FixedGroups:
-    """A Parquet file whose row groups do not depend on how its rows arrive."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(
-            path, schema, compression="zstd", version="2.6", store_schema=False
-        )
-        self._waiting = schema.empty_table()
-
-    def write(self, table: pa.Table) -> None:
-        waiting = pa.concat_tables([self._waiting, table])
-        while waiting.num_rows >= ROW_GROUP_ROWS:
-            self._write(waiting.slice(0, ROW_GROUP_ROWS))
-            waiting = waiting.slice(ROW_GROUP_ROWS)
-        self._waiting = waiting
-
-    def close(self, complete: bool = True) -> None:
-        if complete and self._waiting.num_rows:
-            self._write(self._waiting)
-        self._writer.close()
-
-    def _write(self, group: pa.Table) -> None:
-        self._writer.write_table(group.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
 
 
 class Stage:
-    """Folds blocks into one TransformedBatch. Use as a context manager: it closes its files."""
+    """Folds blocks into one TransformedBatch. Use as a context manager: it closes its files.
 
-    def __init__(self, folder: Path, plan: ScanPlan, source: str) -> None:
+    Rows are cut anew into groups whose size depends on the schema alone, and each group is sealed
+    elsewhere, so that neither the files nor the profile depend on how rows arrived.
+    """
+
+    def __init__(self, folder: Path, plan: ScanPlan, source: str, sealer: Sealer) -> None:
         self._folder = folder
         self._plan = plan
         self._source = source
-        self._hasher = ContentHasher(plan.schema)
-        self._part = FixedGroups(folder / PART, arrow_schema(plan.schema))
+        self._sealer = sealer
+        self._group_rows = group_rows(len(plan.schema.columns))
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = self._groups = 0
+        self._under_way: deque[Callable[[], SealedGroup]] = deque()
+        self._digests: list[bytes] = []
+        self._summaries: dict[str, Summary] = {}
         self._failing: FixedGroups | None = None
         self._tallies: dict[CheckKey, Tally] = {}
-        self._summaries: list[dict[str, Summary]] = []
-        self._seen = {c.name: np.empty(0, np.uint64) for c in plan.schema.columns if c.unique}
-        self._rows = self._failing_rows = self._anomalies = self._total = 0
+        self._seen = {c.name: SeenKeys() for c in plan.schema.columns if c.unique}
+        self._dropped = [SeenKeys() for _ in plan.keys]
+        self._rows = self._failing_rows = self._anomalies = self._total = self._repeats = 0
+        self._scan_s = self._seal_s = self._profile_s = 0.0
 
     def __enter__(self) -> Stage:
         return self
@@ -74,9 +66,13 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
-        self._part.close(kind is None)
         if self._failing is not None:
             self._failing.close(kind is None)
+
+    @property
+    def rows(self) -> int:
+        """Rows accepted so far."""
+        return self._rows
 
     def add(self, block: Block) -> None:
         """Take the next block. Raises SchemaMismatch for values of another kind."""
@@ -86,43 +82,70 @@ class Stage:
                 self._told_misfits(block),
                 next_step="fix those rows, or declare the column's kind under data.columns",
             )
-        rows, summary = block.rows, block.summaries
+        for key, found in block.tallies.items():
+            self._count(key, found.moved(self._total))
         if block.failing is not None:
             self._set_aside(block.failing)
-        repeated, names = self._repeated(rows)
-        if repeated.any() and self._plan.on_failure != "warn":
-            column = pa.array([f"{names}: seen before"] * int(repeated.sum()), pa.string())
-            self._set_aside(rows.filter(pa.array(repeated)).append_column(REASONS, column))
-            rows = rows.filter(pa.array(~repeated))
-            summary = summarise_block(rows, self._plan.schema)
-        self._part.write(rows)
-        self._hasher.update(rows)
-        self._summaries.append(summary)
-        for key, tally in block.tallies.items():
-            self._count(key, tally)
-        self._rows += rows.num_rows
+        self._gather(self._without_repeats(block))
         self._anomalies += block.anomalies
         self._total += block.total
+        self._scan_s += block.seconds
 
-    def finish(self, last: Accepted | None, notes: tuple[str, ...]) -> TransformedBatch:
-        """What was gathered; the files are whole once the context is left."""
+    def finish(self, history: tuple[Accepted, ...], notes: tuple[str, ...]) -> TransformedBatch:
+        """What was gathered, once all of it is on disk."""
+        self._submit(self._waiting_rows, keep_all=self._groups == 0)
+        while self._under_way:
+            self._collect()
+        if self._repeats:
+            notes = (*notes, f"{self._repeats:,} repeated rows were dropped (drop_duplicates)")
+        schema = self._plan.schema
         return TransformedBatch(
             self._source,
-            self._plan.schema,
+            schema,
             self._folder,
-            self._hasher.hexdigest(),
+            content_hash(schema, self._rows, self._digests),
             self._rows,
             self._failing_rows,
             self._anomalies,
             self._tallies,
-            merge_summaries(self._summaries),
-            last,
+            self._summaries,
+            history,
             notes,
+            iso_time(schema, self._plan.time_column, self._summaries),
+            Timings(self._scan_s, self._seal_s, self._profile_s),
         )
 
-    def _count(self, key: CheckKey, tally: Tally) -> None:
+    def _gather(self, rows: pa.Table) -> None:
+        self._rows += rows.num_rows
+        self._waiting.append(rows)
+        self._waiting_rows += rows.num_rows
+        # A full group waits for the next row: only then it is known not to be the only one.
+        while self._waiting_rows > self._group_rows:
+            self._submit(self._group_rows, keep_all=False)
+
+    def _submit(self, size: int, keep_all: bool) -> None:
+        table = pa.concat_tables(self._waiting or [arrow_schema(self._plan.schema).empty_table()])
+        self._under_way.append(self._sealer.submit(table.slice(0, size), keep_all))
+        self._waiting = [table.slice(size)]
+        self._waiting_rows -= size
+        self._groups += 1
+        while len(self._under_way) > self._sealer.at_once:
+            self._collect()
+
+    def _collect(self) -> None:
+        sealed = self._under_way.popleft()()
+        path = self._folder / PART.format(len(self._digests))
+        with path.open("wb") as file:
+            file.write(sealed.parquet)
+        self._digests.append(sealed.digest)
+        parts = [self._summaries, sealed.summaries] if self._summaries else [sealed.summaries]
+        self._summaries = merge_summaries(parts)
+        self._seal_s += sealed.seconds
+        self._profile_s += sealed.profile_seconds
+
+    def _count(self, key: CheckKey, found: Tally) -> None:
         known = self._tallies.get(key)
-        self._tallies[key] = known.merge(tally) if known else tally
+        self._tallies[key] = known.merge(found) if known else found
 
     def _set_aside(self, rows: pa.Table) -> None:
         if self._failing is None:
@@ -130,45 +153,52 @@ class Stage:
         self._failing.write(rows)
         self._failing_rows += rows.num_rows
 
-    def _repeated(self, rows: pa.Table) -> tuple[Mask, str]:
-        """Rows whose value in a unique column was seen before, and the columns' names."""
-        mask, names = np.zeros(rows.num_rows, bool), []
+    def _without_repeats(self, block: Block) -> pa.Table:
+        rows, places = block.rows, block.places
+        for columns, seen in zip(self._plan.keys, self._dropped, strict=True):
+            repeated = seen.repeated(_row_keys(rows, columns))
+            self._repeats += int(repeated.sum())
+            rows, places = rows.filter(pa.array(~repeated)), places[~repeated]
+        failures = self._repeated_values(rows)
+        if not failures:
+            return rows
+        for failure in failures:
+            self._count(failure.key, tally(rows, failure, places).moved(self._total))
+        if row_verdict(self._plan.checks, ("unique", "")).severity == "warn":
+            return rows
+        drop = np.any([failure.mask for failure in failures], axis=0)
+        names = ", ".join(failure.key[1] for failure in failures)
+        told = pa.array([f"{names}: seen before"] * int(drop.sum()), pa.string())
+        self._set_aside(rows.filter(pa.array(drop)).append_column(REASONS, told))
+        return rows.filter(pa.array(~drop))
+
+    def _repeated_values(self, rows: pa.Table) -> list[Failure]:
+        """A failure for each unique column that has a value which was seen before."""
+        failures = []
         for name, seen in self._seen.items():
-            valid = rows.column(name).is_valid().to_numpy(zero_copy_only=False)
-            hashes = _hashes(rows, name)
-            new, first = np.unique(hashes, return_index=True)
-            repeated = ~np.isin(np.arange(rows.num_rows), first) | np.isin(hashes, seen)
-            repeated &= valid
-            self._seen[name] = np.union1d(seen, new)
+            column = rows.column(name)
+            valid = np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool)
+            repeated: Mask = np.zeros(rows.num_rows, bool)
+            repeated[valid] = seen.repeated(column_keys(column.drop_null()))
             if repeated.any():
-                places = pa.array(np.flatnonzero(repeated)[:3])
-                examples = tuple(str(v) for v in rows.column(name).take(places).to_pylist())
-                self._count(("unique", name), Tally(int(repeated.sum()), examples))
-                names.append(name)
-            mask |= repeated
-        return mask, ", ".join(names)
+                failures.append(Failure(("unique", name), repeated, "seen before"))
+        return failures
 
     def _told_misfits(self, block: Block) -> tuple[str, ...]:
+        kinds = {**self._plan.kinds, **{c.name: c.kind for c in self._plan.schema.columns}}
         lines = [
             f"row {self._total + row + 1}: '{value[:40]}' in column '{name}' is not "
-            f"{_article(self._plan.schema.column(name).kind)}"
+            f"{_article(kinds[name])}"
             for name, bad in block.misfits.items()
             for row, value in bad
         ]
         return tuple(lines[:MAX_BAD])
 
 
-def _hashes(rows: pa.Table, name: str) -> Hashes:
-    column = rows.column(name)
-    if pa.types.is_string(column.type):
-        return hash_texts(column.fill_null("").to_pylist())
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    if pa.types.is_integer(column.type):
-        # As they are: identifiers past 2**53 would meet one another as floats.
-        plain: Hashes = column.fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
-        return plain
-    return hash_numbers(np.nan_to_num(numbers_of(column)))
+def _row_keys(rows: pa.Table, columns: tuple[str, ...]) -> np.ndarray:
+    from agentloop.data.arrow_steps import duplicate_keys
+
+    return duplicate_keys(rows, columns)
 
 
 def _article(kind: str) -> str:

@@ -21,6 +21,8 @@ Registers = npt.NDArray[np.uint8]
 
 _REGISTERS = 1 << PRECISION
 _REST = np.uint64(64 - PRECISION)
+_REST_MASK = np.uint64((1 << (64 - PRECISION)) - 1)
+_SLICE = 8192
 _ALPHA = 0.7213 / (1 + 1.079 / _REGISTERS)
 
 
@@ -59,6 +61,18 @@ def from_hashes(unique: Hashes) -> Distinct:
     return Distinct(None, _fold(unique))
 
 
+def of_sorted_words(words: Hashes) -> Distinct:
+    """``words``: uint64 (rows,) with equal ones next to one another."""
+    first = np.concatenate([[True], words[1:] != words[:-1]])
+    if int(first.sum()) <= EXACT_DISTINCT:
+        return Distinct(np.sort(hash_words(words[first])))
+    registers = np.zeros(_REGISTERS, np.uint8)
+    # In slices that stay in the cache: fresh pages for every intermediate would cost more.
+    for start in range(0, len(words), _SLICE):
+        _fold_into(registers, hash_words(words[start : start + _SLICE]))
+    return Distinct(None, registers)
+
+
 def hash_words(words: Hashes) -> Hashes:
     """uint64 (rows,), well mixed, by the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     z = words + np.uint64(0x9E3779B97F4A7C15)
@@ -70,12 +84,16 @@ def hash_words(words: Hashes) -> Hashes:
 
 def _fold(hashes: Hashes | None) -> Registers:
     registers = np.zeros(_REGISTERS, np.uint8)
-    if hashes is None or not len(hashes):
-        return registers
-    place = (hashes >> _REST).astype(np.int64)
-    # The exponent of the 50 low bits as a float, which holds them exactly, is where the first 1 is.
-    rest = hashes & np.uint64((1 << (64 - PRECISION)) - 1)
-    _, exponent = np.frexp(rest.astype(np.float64))
-    rank = np.where(rest == 0, 0, exponent)
-    np.maximum.at(registers, place, (64 - PRECISION + 1 - rank).astype(np.uint8))
+    for start in range(0, len(hashes) if hashes is not None else 0, _SLICE):
+        assert hashes is not None
+        _fold_into(registers, hashes[start : start + _SLICE])
     return registers
+
+
+def _fold_into(registers: Registers, hashes: Hashes) -> None:
+    place = (hashes >> _REST).view(np.int64)
+    # The exponent of the 50 low bits as a float, which holds them exactly, is where the first 1
+    # is. Zero has exponent -1023.
+    rest = (hashes & _REST_MASK).view(np.int64).astype(np.float64)
+    exponent = np.maximum((rest.view(np.int64) >> 52) - 1022, 0)
+    np.maximum.at(registers, place, (64 - PRECISION + 1 - exponent).astype(np.uint8))

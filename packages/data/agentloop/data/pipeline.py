@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,17 +13,22 @@ from pathlib import Path
 from uuid import uuid4
 
 from agentloop.contracts.data import BatchValidation, DataBatch, DataProfile, DatasetVersion
-from agentloop.contracts.errors import DataQualityError
+from agentloop.contracts.errors import DataQualityError, EmptySource
 from agentloop.contracts.spec import NAME_PATTERN, DataSourceConfig
+from agentloop.data.arrow_extract import Extract
+from agentloop.data.arrow_fit import complete
 from agentloop.data.arrow_plan import plan_scan
-from agentloop.data.arrow_source import Extract, extract_source
+from agentloop.data.arrow_source import extract_source
 from agentloop.data.arrow_stage import FAILING, Stage
-from agentloop.data.batch import TransformedBatch
+from agentloop.data.batch import Accepted, TransformedBatch
 from agentloop.data.files import require_space, staging_folder, write_errors_told
 from agentloop.data.profiler import DataProfiler
-from agentloop.data.ray_scan import scan_blocks
+from agentloop.data.ray_scan import open_sealer, scan_blocks, start_ray
 from agentloop.data.validator import DataValidator
 from agentloop.data.version_store import VersionStore
+
+LAST = "last"
+TOLD_EVERY_S = 2.0
 
 
 class DataIngestionPipeline:
@@ -30,7 +36,8 @@ class DataIngestionPipeline:
 
     ``base_dir`` is where loop.yaml lies, ``home`` the state folder. ``ray_ready`` is called once,
     off the event loop, right before Ray is first needed; without it a local Ray is started if
-    none is connected. Raises ValueError for a ``name`` that cannot name a dataset.
+    none is connected. ``on_progress`` is told, from another thread, how far a long batch is. Raises
+    ValueError for a ``name`` that cannot name a dataset.
     """
 
     def __init__(
@@ -41,13 +48,15 @@ class DataIngestionPipeline:
         base_dir: Path = Path("."),
         home: Path = Path(".agentloop"),
         ray_ready: Callable[[], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
     ) -> None:
         if not re.fullmatch(NAME_PATTERN, name):
             raise ValueError(f"dataset name {name!r} does not match {NAME_PATTERN}")
         self._config = source_config
         self._base_dir = base_dir
         self._ray_ready = ray_ready
-        self._store = VersionStore(home / "data", name)
+        self._on_progress = on_progress or (lambda _: None)
+        self._store = VersionStore(home / "data", name, source_config.remote)
         self._validator = DataValidator(source_config.checks)
         self._profiler = DataProfiler()
 
@@ -60,24 +69,23 @@ class DataIngestionPipeline:
         raw = await self.extract_from_source()
         with staging_folder(self._store.staging, uuid4().hex) as staging:
             batch = await self.transform(raw, staging)
-            is_valid, errors = await self._validator.validate(batch)
-            validation = self._validator.report(batch)
-            if not is_valid:
+            profile = await self._profiler.profile(batch)
+            validation = self._validator.report(batch, profile)
+            if not validation.is_valid:
                 folder = await asyncio.to_thread(
                     self._store.quarantine, batch, validation, batch_id
                 )
-                raise DataQualityError(errors, str(folder))
-            profile = await self._profiler.profile(batch)
+                raise DataQualityError(validation.errors, str(folder), validation.findings)
             version = await self.version_and_store(batch, profile, validation, batch_id)
         return DataBatch(batch_id, version, profile, validation)
 
     async def extract_from_source(self) -> Extract:
         """The source's rows, or their beginning where there are many. Needs no Ray."""
-        return await asyncio.to_thread(extract_source, self._config, self._base_dir)
+        return await asyncio.to_thread(self._extract)
 
     async def transform(self, raw: Extract, staging: Path) -> TransformedBatch:
-        """Drop and cast columns, check and summarise rows, in one pass of Ray Data; accepted and
-        failing rows go to files in ``staging``."""
+        """Cast columns, apply the steps, check and summarise rows, in one pass of Ray Data;
+        accepted and failing rows go to files in ``staging``."""
         return await asyncio.to_thread(self._transform, raw, staging)
 
     async def version_and_store(
@@ -90,15 +98,44 @@ class DataIngestionPipeline:
         """Keep the accepted rows as a version, and failing ones in quarantine."""
         return await asyncio.to_thread(self._keep, batch, profile, validation, batch_id)
 
+    def _extract(self) -> Extract:
+        source = self._config.source
+        if source.since == LAST:
+            # Resolved here, so that no source has to know of the history.
+            source = source.model_copy(update={"since": self._last_time()})
+        config = self._config.model_copy(update={"source": source})
+        return extract_source(config, self._base_dir)
+
     def _transform(self, raw: Extract, staging: Path) -> TransformedBatch:
-        last = self._store.last()
-        plan, notes = plan_scan(raw, self._config, last)
-        size = max(raw.head.nbytes, sum(path.stat().st_size for path in raw.files))
-        require_space(staging, size)
-        with write_errors_told(staging, size), Stage(staging, plan, raw.source) as stage:
-            for block in scan_blocks(raw, plan, self._config, self._ray_ready):
+        history = self._history()
+        since = self._config.source.since
+        since = self._last_time() if since == LAST else since
+        outlook = plan_scan(raw, self._config, history, since)
+        require_space(staging, raw.head.nbytes)
+        start_ray(self._ray_ready)
+        plan = complete(outlook, raw, self._config)
+        notes = (*raw.notes, *outlook.notes)
+        with (
+            write_errors_told(staging, raw.head.nbytes),
+            Stage(staging, plan, raw.source, open_sealer(plan.schema)) as stage,
+        ):
+            told = time.monotonic()
+            for block in scan_blocks(raw, plan):
                 stage.add(block)
-            return stage.finish(last, notes)
+                if time.monotonic() - told > TOLD_EVERY_S:
+                    told = time.monotonic()
+                    self._on_progress(f"{stage.rows:,} rows read")
+            batch = stage.finish(history, notes)
+        if since and not batch.rows and not batch.tallies:
+            raise EmptySource(raw.source, next_step=f"there is nothing later than {since} yet")
+        return batch
+
+    def _history(self) -> tuple[Accepted, ...]:
+        return self._store.history(self._config.checks.history)
+
+    def _last_time(self) -> str | None:
+        last = self._store.last()
+        return (last.latest_time or None) if last is not None else None
 
     def _keep(
         self,
@@ -112,4 +149,10 @@ class DataIngestionPipeline:
             with staging_folder(self._store.staging, uuid4().hex) as aside:
                 shutil.move(failing, aside / FAILING)
                 self._store.quarantine(replace(batch, staging=aside), validation, batch_id)
-        return self._store.keep(batch, profile, datetime.now(UTC).isoformat(timespec="seconds"))
+        return self._store.keep(
+            batch,
+            profile,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            batch_id=batch_id,
+            latest_time=batch.latest_time,
+        )

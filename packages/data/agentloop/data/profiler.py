@@ -1,4 +1,4 @@
-"""From the merged summaries of a batch's blocks to its profile."""
+"""From the merged summaries of a batch's row groups to its profile."""
 
 from __future__ import annotations
 
@@ -31,35 +31,30 @@ def _column(spec: ColumnSchema, summary: Summary) -> ColumnProfile:
     distinct = summary.distinct.estimate
     if isinstance(summary, Texts):
         return ColumnProfile(
-            spec.name, spec.kind, summary.count, summary.nulls, distinct, top=_top(summary)
+            spec.name,
+            spec.kind,
+            summary.count,
+            summary.nulls,
+            distinct,
+            top=_top(summary),
+            top_error=summary.error,
         )
     if summary.count == 0:
         return ColumnProfile(spec.name, spec.kind, 0, summary.nulls, 0)
-    mean, squares = _moments(summary)
-    quantiles = np.clip(summary.quantiles(PROBABILITIES), summary.minimum, summary.maximum)
+    quantiles = summary.quantiles(PROBABILITIES)
     return ColumnProfile(
         spec.name,
         spec.kind,
         summary.count,
         summary.nulls,
-        len(np.unique(summary.values)) if summary.values is not None else distinct,
+        len(summary.points()[0]) if summary.ranks.exact and spec.kind == "number" else distinct,
         summary.minimum,
         summary.maximum,
-        _finite(mean),
-        _finite(math.sqrt(squares / (summary.count - 1))) if summary.count > 1 else 0.0,
+        _finite(summary.mean),
+        _finite(math.sqrt(summary.squares / (summary.count - 1))) if summary.count > 1 else 0.0,
         {f"{p:g}": float(q) for p, q in zip(PROBABILITIES, quantiles, strict=True)},
         _histogram(summary),
     )
-
-
-def _moments(summary: Numbers) -> tuple[float, float]:
-    """Mean and sum of squares around it. From the sorted values where they are kept, so that
-    not even the last bit depends on the blocks; else rounded to 12 digits."""
-    if summary.values is None:
-        return float(f"{summary.mean:.12g}"), float(f"{summary.squares:.12g}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = float(summary.values.mean())
-        return mean, float(np.square(summary.values - mean).sum())
 
 
 def _finite(value: float) -> float | None:
@@ -77,6 +72,5 @@ def _histogram(summary: Numbers) -> tuple[tuple[float, ...], tuple[int, ...]]:
 
 
 def _top(summary: Texts) -> tuple[tuple[str, int], ...]:
-    counts = summary.counts or {}
-    ranked = sorted(counts, key=lambda text: (-counts[text], text))
-    return tuple((text, counts[text]) for text in ranked[:TOP])
+    ranked = sorted(summary.counts.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(ranked[:TOP])

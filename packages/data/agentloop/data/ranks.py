@@ -85,12 +85,12 @@ def rank_group(sorted_values: Floats, keep_all: bool) -> Ranks:
     if not sorted_values.size:
         return Ranks()
     first = np.concatenate([[True], sorted_values[1:] != sorted_values[:-1]])
-    starts = np.flatnonzero(first)
-    weights = np.diff(np.append(starts, sorted_values.size)).astype(np.int64)
-    whole = Part(0, sorted_values[starts], weights, exact=True)
-    if keep_all or len(starts) <= GROUP_POINTS:
-        return Ranks((whole,))
-    return Ranks((_compress(whole, GROUP_POINTS, 0),))
+    if keep_all or int(first.sum()) <= GROUP_POINTS:
+        starts = np.flatnonzero(first)
+        weights = np.diff(np.append(starts, sorted_values.size)).astype(np.int64)
+        return Ranks((Part(0, sorted_values[starts], weights, exact=True),))
+    bounds, middles = _shares(sorted_values.size, GROUP_POINTS)
+    return Ranks((_thin(sorted_values[middles], np.diff(bounds), 0),))
 
 
 def _join(parts: list[Part]) -> Part:
@@ -110,10 +110,19 @@ def _compress(part: Part, size: int, level: int) -> Part:
     """At most ``size`` points, each in the middle of an equal share of the rows."""
     if len(part.points) <= size:
         return Part(level, part.points, part.weights, part.exact)
-    total = int(part.weights.sum())
-    bounds = np.arange(size + 1, dtype=np.int64) * total // size
-    middles = (bounds[:-1] + bounds[1:] - 1) // 2
+    bounds, middles = _shares(int(part.weights.sum()), size)
     picked = part.points[np.searchsorted(np.cumsum(part.weights), middles, side="right")]
-    thin = Part(level, picked, np.diff(bounds), exact=False)
+    return _thin(picked, np.diff(bounds), level)
+
+
+def _shares(total: int, size: int) -> tuple[Ints, Ints]:
+    """int64 (size + 1,) and (size,): where equal shares of ``total`` ranks begin, and the rank in
+    the middle of each."""
+    bounds = np.arange(size + 1, dtype=np.int64) * total // size
+    return bounds, (bounds[:-1] + bounds[1:] - 1) // 2
+
+
+def _thin(picked: Floats, weights: Ints, level: int) -> Part:
+    """Picked points, equal ones made one."""
     starts = np.flatnonzero(np.concatenate([[True], picked[1:] != picked[:-1]]))
-    return Part(level, picked[starts], np.add.reduceat(thin.weights, starts), exact=False)
+    return Part(level, picked[starts], np.add.reduceat(weights, starts), exact=False)

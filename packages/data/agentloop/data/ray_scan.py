@@ -1,92 +1,185 @@
-"""The one pass over a batch's blocks, as a Ray Data job."""
+"""The one pass over a batch: a Ray Data job that reads and checks, Ray tasks that seal."""
 
 from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from agentloop.contracts.errors import SourceUnreadable
-from agentloop.contracts.spec import DataSourceConfig
-from agentloop.data.arrow_block import Block, block_to_row
-from agentloop.data.arrow_source import Extract
+from agentloop.contracts.data import ColumnKind, DataSchema
+from agentloop.contracts.errors import AgentLoopError, SourceUnreadable
+from agentloop.data.arrow_block import Block, inspect_block, pack, unpack
+from agentloop.data.arrow_extract import ChunkParser, Extract, RawRows, TornRow
+from agentloop.data.arrow_seal import Sealer
 from agentloop.data.batch import ScanPlan
-from agentloop.data.csv_header import sniff_header
 
 BLOCK_ROWS = 25_000
 # A laptop's cluster also runs replicas: a whole core might never come free.
 TASK_CPUS = 0.5
+CUTTER_CPUS = 0.25  # other than a scan's, so that Ray Data does not fuse the two into one task
+# Ray Data fills what it may with blocks that wait; this much keeps every core busy.
+STORE_BYTES = 512 << 20
+_TORN = b"agentloop.torn"
+
+Work = Callable[[RawRows], pa.Table]
 
 
-def scan_blocks(
-    extract: Extract,
-    plan: ScanPlan,
-    config: DataSourceConfig,
-    ray_ready: Callable[[], None] | None = None,
-    block_rows: int = BLOCK_ROWS,
-) -> Iterator[Block]:
-    """Every block's outcome, in the source's order. Raises SourceUnreadable."""
+def start_ray(ray_ready: Callable[[], None] | None) -> None:
+    """Wait until Ray is ready, or start a local one if none is connected."""
     import ray
-    import ray.data
 
     if ray_ready is not None:
         ray_ready()
     elif not ray.is_initialized():
         ray.init(include_dashboard=False, logging_level=logging.WARNING)
-    _be_quiet()
-    dataset = _dataset(extract, config, block_rows).map_batches(
-        block_to_row,
-        fn_kwargs={"plan": plan},
-        batch_size=None,
-        batch_format="pyarrow",
-        zero_copy_batch=True,
-        num_cpus=TASK_CPUS,
-    )
+
+
+def open_sealer(schema: DataSchema) -> Sealer:
+    """Seals with half of the cluster's processors; the scan has the other half."""
+    from agentloop.data.ray_parts import RaySealer
+
+    return RaySealer(schema, TASK_CPUS, at_once=max(1, int(_half_the_cpus() / TASK_CPUS)))
+
+
+def scan_blocks(extract: Extract, plan: ScanPlan, block_rows: int = BLOCK_ROWS) -> Iterator[Block]:
+    """Every block's outcome, in the source's order. Raises what ``run_job`` raises."""
+    for packed in run_job(extract, plan.kinds, _Inspection(plan), block_rows):
+        yield from unpack(packed)
+
+
+def run_job(
+    extract: Extract, kinds: Mapping[str, ColumnKind], work: Work, block_rows: int = BLOCK_ROWS
+) -> Iterator[pa.Table]:
+    """What the picklable ``work`` makes of every block, in parallel, in the source's order.
+
+    Ray must be ready (``start_ray``). Raises the typed error that a part, its parser or ``work``
+    raised, else SourceUnreadable.
+    """
+    import ray
+
+    _configure()
+    dataset = _dataset(extract, _ChunkWork(extract.parser, kinds, work), block_rows)
     try:
-        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for outcome in table.column("block"):
-                yield pickle.loads(outcome.as_buffer())
-    except (ray.exceptions.RayTaskError, ray.exceptions.UserCodeException) as error:
-        cause = str(error.cause if isinstance(error, ray.exceptions.RayTaskError) else error)
-        raise SourceUnreadable(extract.source, cause.strip().splitlines()[-1]) from error
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+    except ray.exceptions.RayError as error:
+        raise _typed(error, extract.source) from error
 
 
-def _dataset(extract: Extract, config: DataSourceConfig, block_rows: int) -> Any:
+def cut_head(extract: Extract, rows: int) -> list[RawRows]:
+    """The head in blocks of ``rows``, each with the torn rows that lie between its own."""
+    torn = sorted(extract.torn, key=lambda row: row.number or 0)
+    numbers = [row.number or 0 for row in torn]
+    whole = np.arange(1, extract.head.num_rows + len(torn) + 1)
+    places = np.setdiff1d(whole, numbers, assume_unique=True)
+    blocks, begin = [], 0
+    for start in range(0, max(extract.head.num_rows, 1), rows):
+        table = extract.head.slice(start, rows)
+        last = start + rows >= extract.head.num_rows
+        end = len(whole) if last else int(places[start + rows]) - 1
+        here = tuple(
+            TornRow(number - begin, row.text, row.reason)
+            for number, row in zip(numbers, torn, strict=True)
+            if begin < number <= end
+        )
+        blocks.append(RawRows(table, here))
+        begin = end
+    return blocks
+
+
+@dataclass(frozen=True, slots=True)
+class _Inspection:
+    plan: ScanPlan
+
+    def __call__(self, raw: RawRows) -> pa.Table:
+        return pack(inspect_block(raw, self.plan))
+
+
+@dataclass(frozen=True, slots=True)
+class _ChunkWork:
+    """Parses a chunk where it needs that, and works on its rows."""
+
+    parser: ChunkParser | None
+    kinds: Mapping[str, ColumnKind]
+    work: Work
+
+    def __call__(self, chunk: pa.Table) -> pa.Table:
+        if self.parser is not None:
+            return self.work(self.parser(chunk, self.kinds))
+        return self.work(_detached(chunk))
+
+
+def _dataset(extract: Extract, work: _ChunkWork, block_rows: int) -> Any:
     import ray.data
 
-    if not extract.files:
-        head = extract.head
-        starts = range(0, head.num_rows, block_rows)
-        return ray.data.from_arrow([head.slice(start, block_rows) for start in starts])
-    paths = [str(path) for path in extract.files]
-    if extract.kind == "parquet":
-        return ray.data.read_parquet(paths)
-    if extract.kind == "jsonl":
-        return ray.data.read_json(paths, lines=True)
-    with extract.files[0].open("rb") as file:
-        separator, _ = sniff_header(file.read(1 << 16), extract.source)
-    return ray.data.read_csv(
-        paths,
-        file_extensions=None,
-        parse_options=pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-        # As text: types are inferred a file's first block at a time, and cast by our own rules.
-        convert_options=pa.csv.ConvertOptions(
-            column_types={name: pa.string() for name in extract.head.column_names},
-            null_values=list(config.missing),
-            strings_can_be_null=True,
-        ),
+    from agentloop.data.ray_parts import PartsDatasource
+
+    if not extract.parts:
+        tables = [_attached(raw) for raw in cut_head(extract, block_rows)]
+        source = ray.data.from_arrow(tables)
+        work = _ChunkWork(None, work.kinds, work.work)
+    elif extract.parser is None:
+        return ray.data.read_datasource(
+            PartsDatasource(extract.parts, work),
+            override_num_blocks=len(extract.parts),
+            num_cpus=TASK_CPUS,
+        )
+    else:
+        source = ray.data.read_datasource(
+            PartsDatasource(extract.parts, None),
+            override_num_blocks=len(extract.parts),
+            num_cpus=CUTTER_CPUS,
+            # Blocks are wanted in order: a second file's would wait for the first one's.
+            concurrency=1,
+        )
+    return source.map_batches(
+        work, batch_size=None, batch_format="pyarrow", zero_copy_batch=True, num_cpus=TASK_CPUS
     )
 
 
-def _be_quiet() -> None:
-    from ray.data import DataContext
+def _attached(raw: RawRows) -> pa.Table:
+    """The rows with the torn ones in the schema's metadata, where a block keeps them."""
+    return raw.table.replace_schema_metadata({_TORN: pickle.dumps(raw.torn)} if raw.torn else None)
+
+
+def _detached(table: pa.Table) -> RawRows:
+    torn = (table.schema.metadata or {}).get(_TORN)
+    return RawRows(table.replace_schema_metadata(None), pickle.loads(torn) if torn else ())
+
+
+def _typed(error: BaseException, source: str) -> AgentLoopError:
+    """The typed error inside Ray's; else the worker's own last words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AgentLoopError):
+            return cause
+        inner = getattr(cause, "cause", None)
+        cause = inner if isinstance(inner, BaseException) else cause.__cause__
+    inner = getattr(error, "cause", None) or error
+    return SourceUnreadable(source, str(inner).strip().splitlines()[-1])
+
+
+def _half_the_cpus() -> float:
+    import ray
+
+    return max(TASK_CPUS, float(ray.cluster_resources().get("CPU", 1.0)) / 2)
+
+
+def _configure() -> None:
+    from ray.data import DataContext, ExecutionResources
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.data").propagate = False
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
     context.print_on_execution_start = False
+    context.target_max_block_size = 1 << 20  # a chunk is one row, and a block of its own
+    options = context.execution_options
+    options.preserve_order = True
+    options.resource_limits = ExecutionResources(
+        cpu=_half_the_cpus() + CUTTER_CPUS, object_store_memory=STORE_BYTES
+    )

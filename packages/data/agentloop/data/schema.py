@@ -115,4 +115,5 @@ def _declared(name: str, kind: ColumnKind, config: DataSourceConfig) -> ColumnSc
         maximum=spec.maximum,
         categories=spec.categories,
         unique=spec.unique,
+        pattern=spec.pattern,
     )

@@ -12,7 +12,7 @@ from functools import reduce
 
 import numpy as np
 
-from agentloop.data.distinct import Distinct, Hashes, from_hashes, hash_words
+from agentloop.data.distinct import Distinct, Hashes, from_hashes, hash_words, of_sorted_words
 from agentloop.data.ranks import Floats, Ints, Ranks, rank_group
 
 EXACT = 65_536
@@ -117,23 +117,21 @@ Summary = Numbers | Texts
 
 
 def summarise_numbers(
-    values: Floats, nulls: int, words: Hashes | None = None, keep_all: bool | None = None
+    values: Floats | Ints, nulls: int, keep_all: bool | None = None, per_unit: float = 1.0
 ) -> Numbers:
-    """``values`` float64 (rows,), finite. ``words`` uint64 (rows,) stand for them where a float
-    cannot tell all of them apart. Up to ``EXACT`` values are all kept unless ``keep_all`` says
-    otherwise."""
+    """``values`` float64 or int64 (rows,), finite; ``per_unit`` of them make one (1e6 for
+    microseconds that are summarised as seconds). Up to ``EXACT`` values are all kept unless
+    ``keep_all`` says otherwise."""
     if not values.size:
         empty = from_hashes(np.empty(0, np.uint64))
         return Numbers(0, nulls, 0.0, 0.0, np.inf, -np.inf, empty, Ranks())
-    ordered = np.sort(values)
-    ordered += 0.0  # no negative zero
+    raw = np.sort(values)
+    if raw.dtype.kind == "f":
+        raw += 0.0  # no negative zero
+    ordered: Floats = raw.astype(np.float64) if per_unit == 1.0 else raw / per_unit
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(ordered.mean())
         squares = float(np.square(ordered - mean).sum())
-    if words is None:
-        words = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])].view(np.uint64)
-    else:
-        words = np.unique(words)
     keep = values.size <= EXACT if keep_all is None else keep_all
     return Numbers(
         int(values.size),
@@ -142,7 +140,7 @@ def summarise_numbers(
         squares,
         float(ordered[0]),
         float(ordered[-1]),
-        from_hashes(np.sort(hash_words(words))),
+        of_sorted_words(raw.view(np.uint64)),
         rank_group(ordered, keep),
     )
 

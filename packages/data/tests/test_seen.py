@@ -1,0 +1,28 @@
+"""Keys seen before, over many blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentloop.data.seen import SeenKeys
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=12), max_size=8))
+def test_a_key_is_repeated_when_it_came_before(blocks: list[list[int]]) -> None:
+    seen, known = SeenKeys(), set[int]()
+    for block in blocks:
+        found = seen.repeated(np.array(block, np.uint64)).tolist()
+        for key, repeated in zip(block, found, strict=True):
+            assert repeated == (key in known)
+            known.add(key)
+
+
+def test_many_blocks_are_kept_in_few_runs() -> None:
+    seen = SeenKeys()
+    keys = np.random.default_rng(0).permutation(200_000).astype(np.uint64)
+    for block in np.split(keys, 200):
+        assert not seen.repeated(block).any()
+    assert len(seen._runs) < 10
+    assert seen.repeated(keys[:1000]).all()
