@@ -58,6 +58,7 @@ class FileSource(Windowed):
     Credentials come from where boto3 and pyarrow look: the environment, profiles, instance roles.
     """
 
+    kind: Literal["csv", "jsonl", "parquet", "idx"]
     path: str = Field(min_length=1)
     endpoint_url: str | None = None
     region: str | None = None

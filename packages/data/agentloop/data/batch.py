@@ -30,8 +30,9 @@ class ScanPlan:
     """What every block is held against. It travels to Ray's workers.
 
     ``kinds`` are those of the source's columns as they are read; ``schema`` is what the columns are
-    after the ``steps`` (a fitted plan, or None). ``since`` is a column and the time (microseconds since 1970, or a number) that its rows
-    must be past.
+    after the ``steps`` (a fitted plan, or None). ``since`` is a column and the time (microseconds
+    since 1970, or a number) that its rows must be past. Each of ``keys`` is a set of columns in
+    which rows must differ (drop_duplicates).
     """
 
     schema: DataSchema

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from agentloop.contracts.data import ColumnProfile, DataProfile
@@ -95,7 +96,7 @@ def _is_new(
 ) -> bool:
     """Whether ``now`` is farther from every accepted batch than ``tolerance``, and than three times
     what neighbours in the history are from one another."""
-    spread = median([distance(a, b) for a, b in zip(past, past[1:], strict=False)] or [0.0])
+    spread = median([distance(a, b) for a, b in pairwise(past)] or [0.0])
     # Distances end at 1: of a wide spread, half of what is left of the way is far enough.
     limit = max(tolerance, min(SPREADS * spread, (1 + spread) / 2))
     return all(distance(now, c) > limit for c in past)

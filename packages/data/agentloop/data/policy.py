@@ -25,7 +25,7 @@ def row_verdict(checks: ChecksSpec, key: CheckKey) -> Verdict:
         if subject == (rule.name or rule.check) and rule.on_failure is not None:
             return Verdict(rule.on_failure, f"data.checks.rules: on_failure: {rule.on_failure}")
     if check in checks.policy:
-        severity = checks.policy[check]  # type: ignore[index]
+        severity = checks.policy[check]
         policy = f"data.checks.policy.{check}: {severity}"
     elif check == "anomaly":
         severity, policy = "warn", "data.checks.policy.anomaly: warn (default)"
@@ -40,6 +40,6 @@ def batch_verdict(checks: ChecksSpec, check: str, limit: str) -> Verdict:
     """What a whole batch past the setting ``limit`` does. It has no rows to set aside: it is
     rejected, or told."""
     severity = checks.policy.get(check, checks.on_failure)  # type: ignore[call-overload]
-    told = "reject" if severity == "reject" else "warn"
+    told: Severity = "reject" if severity == "reject" else "warn"
     value = getattr(checks, limit)
     return Verdict(told, f"data.checks.{limit}: {value:g}, {check}: {severity}")

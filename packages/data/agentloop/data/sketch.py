@@ -127,8 +127,10 @@ def summarise_numbers(
         return Numbers(0, nulls, 0.0, 0.0, np.inf, -np.inf, empty, Ranks())
     raw = np.sort(values)
     if raw.dtype.kind == "f":
-        raw += 0.0  # no negative zero
-    ordered: Floats = raw.astype(np.float64) if per_unit == 1.0 else raw / per_unit
+        raw = raw + np.float64(0)  # no negative zero
+    ordered: Floats = raw.astype(np.float64, copy=False)
+    if per_unit != 1.0:
+        ordered = ordered / per_unit
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(ordered.mean())
         squares = float(np.square(ordered - mean).sum())

@@ -143,7 +143,7 @@ def _unreadable(version: DatasetVersion, reason: str) -> SourceUnreadable:
     )
 
 
-def _buffers(array: Any) -> Iterator[bytes | memoryview | npt.NDArray[Any]]:
+def _buffers(array: Any) -> Iterator[Any]:
     """What is null (one byte a row; nothing where none is), text lengths (int64), and the values,
     nulls being zero."""
     import pyarrow as pa
