@@ -25,6 +25,8 @@ VERSION = "0.1.0"
 # command → (module, one line of help). Each module has add_arguments(parser) and run(context).
 COMMANDS = {
     "run": ("run", "take a loop.yaml from raw data to a served, monitored model"),
+    "ingest": ("ingest", "read, check, profile and version one batch of data"),
+    "data": ("data", "show, compare and check out the versions of a dataset"),
     "check": ("check", "check a loop.yaml without running it"),
     "status": ("status", "show the cluster, the models served and their traffic"),
     "predict": ("predict", "send rows to a served model"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import psutil
 
 from agentloop.contracts import ClusterError, ForeignCluster, StaleCluster
+from agentloop.data.files import locked
 from agentloop.loop.cluster import (
     CLUSTER_ENVIRONMENT,
     LOCAL_ENVIRONMENT,
@@ -88,6 +89,13 @@ class RayCluster:
             ours = known is not None and known.address == address
             url = known.dashboard_url if known is not None and ours else ""
             return ClusterRecord(address, url, owned=False)
+        if known is not None and is_alive(known):
+            return known
+        with locked(self.home.root / "cluster.lock"):  # two ingests at once start one cluster
+            return self._start_unless_started()
+
+    def _start_unless_started(self) -> ClusterRecord:
+        known = read_record(self.home)
         if known is not None and is_alive(known):
             return known
         self.started_here = True
