@@ -30,7 +30,10 @@ class IngestRequest:
 
 def ingest(request: IngestRequest, on_progress: Callable[[str], None]) -> DataBatch:
     """One batch to a version. Any number of ingests may run at once: they take turns where they
-    must. Raises SpecError for a ``since`` without a time column, a DataError, ClusterError, DiskFull."""
+    must.
+
+    Raises SpecError for a ``since`` without a time column, a DataError, ClusterError, DiskFull.
+    """
     data = request.spec.data
     if request.since is not None:
         if data.source.time_column is None:
