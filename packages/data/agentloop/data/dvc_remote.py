@@ -37,10 +37,11 @@ class DvcRemote:
         return self.settings["url"]
 
 
-def remote_of(spec: RemoteSpec | None) -> DvcRemote:
-    """Where ``spec`` leads; without it, the folder ``remote`` beside the repository."""
+def remote_of(spec: RemoteSpec | None, folder: Path) -> DvcRemote:
+    """Where ``spec`` leads; without it, ``folder``. DVC loses its way with a relative one when it
+    reads an earlier commit."""
     if spec is None:
-        return DvcRemote(LOCAL, {"url": "../../remote"})
+        return DvcRemote(LOCAL, {"url": str(folder)})
     settings = {"url": spec.url}
     if spec.url.startswith("s3://"):
         settings |= {"endpointurl": spec.endpoint_url} if spec.endpoint_url else {}
@@ -84,7 +85,7 @@ def read_remotes(text: str) -> tuple[dict[str, DvcRemote], str]:
 def told(run: Callable[[], None], remote: DvcRemote | None = None) -> None:
     """DVC without its remarks, hints and progress bars; its errors, and those of the way to
     ``remote``, as VersioningFailed. A full disk stays the OSError that says so."""
-    with _silenced() as causes:
+    with silenced() as causes:
         try:
             run()
         except Exception as error:
@@ -129,18 +130,19 @@ class _Causes(logging.Handler):
 
 
 @contextmanager
-def _silenced() -> Iterator[list[BaseException]]:
+def silenced() -> Iterator[list[BaseException]]:
+    """DVC prints nothing; yields the exceptions that it logs meanwhile."""
+    import dvc.logger  # noqa: F401  puts its handlers on its loggers when first imported
+
     handler = _Causes()
     loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
-    before = [(logger.level, logger.propagate) for logger in loggers]
+    before = [(logger.level, logger.propagate, logger.handlers) for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-        logger.propagate = False
-        logger.addHandler(handler)
+        logger.propagate, logger.handlers = False, [handler]
     try:
         yield handler.found
     finally:
-        for logger, (level, propagate) in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
+        for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
             logger.setLevel(level)
-            logger.propagate = propagate
+            logger.propagate, logger.handlers = propagate, handlers

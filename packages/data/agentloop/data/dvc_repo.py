@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentloop.contracts.errors import VersioningFailed
+from agentloop.data.checkout_failed import CheckoutFailed
 from agentloop.data.dvc_remote import LOCAL, DvcRemote, config_text, read_remotes, remote_of, told
 from agentloop.data.files import READ_ONLY, link_or_copy, write_atomically
 from agentloop.data.git_repo import GitRepo
@@ -68,7 +69,7 @@ class DvcRepo:
         tag = f"{name}/{version}"
         if known := self._git.tag_commit(tag):
             return known
-        remote = self._configure(remote_of(spec))
+        remote = self._configure(remote_of(spec, self._remote))
         self._mend()
         subject = f"{name} {version}"
         commit = self._git.commit_titled(
@@ -90,14 +91,14 @@ class DvcRepo:
         """Put the rows of a tagged version into ``folder``, as copies; returns its ``TEXTS``.
 
         They come from DVC's cache, or else from the first remote that has them. Raises
-        VersioningFailed if none has, or the version has no tag.
+        CheckoutFailed if none has, or the version has no tag.
         """
         tag = f"{name}/{version}"
-        if not (self._root / ".git").is_dir() or not self._git.tag_commit(tag):
-            raise VersioningFailed(f"{tag} was never recorded", kept="Nothing was written.")
+        if not self._git.tag_commit(tag):
+            raise CheckoutFailed(f"git has no tag {tag}")
         pointer = _POINTER.search(self._git.show(tag, f"datasets/{name}.dvc") or "")
         if pointer is None:
-            raise VersioningFailed(f"{tag} has no pointer of DVC", kept="Nothing was written.")
+            raise CheckoutFailed(f"the tag {tag} has no pointer of DVC")
         if not self._whole(pointer[1]):
             self._fetch(name, tag, pointer[1])
         for member in self._members(pointer[1]):
@@ -113,6 +114,10 @@ class DvcRepo:
     @property
     def _config(self) -> Path:
         return self._root / ".dvc" / "config"
+
+    @property
+    def _remote(self) -> Path:
+        return self._data_dir / "remote"
 
     @property
     def _site(self) -> Path:
@@ -138,7 +143,11 @@ class DvcRepo:
     def _configure(self, remote: DvcRemote) -> DvcRemote:
         """Push to ``remote`` from now on; earlier ones stay known, for what lies there."""
         before = self._config.read_text(encoding="utf-8")
-        known = {**read_remotes(before)[0], LOCAL: remote_of(None), remote.name: remote}
+        known = {
+            **read_remotes(before)[0],
+            LOCAL: remote_of(None, self._remote),
+            remote.name: remote,
+        }
         text = config_text(known, remote.name)
         if text != before:
             write_atomically(self._config, text)
@@ -152,7 +161,7 @@ class DvcRepo:
         if not self._pending.exists():
             return
         shutil.rmtree(self._site, ignore_errors=True)
-        for store in (self._root / ".dvc" / "cache", self._data_dir / "remote"):
+        for store in (self._root / ".dvc" / "cache", self._remote):
             for path in (store / "files" / "md5").glob("*/*"):
                 if path.stat().st_mode & 0o777 != READ_ONLY and not _is_named_by_content(path):
                     path.unlink()
@@ -218,9 +227,8 @@ class DvcRepo:
             if self._whole(pointer):
                 return
         reason = f" ({failure.reason})" if failure else ""
-        raise VersioningFailed(
+        raise CheckoutFailed(
             f"neither DVC's cache nor a remote has all rows of {tag}{reason}",
-            kept="Nothing was written.",
             next_step="make the remote answer, or ingest the same data again",
         )
 
@@ -254,9 +262,13 @@ class DvcRepo:
         be moved."""
         from dvc.repo import Repo
 
+        here = {
+            "core": {"site_cache_dir": str(self._site)},
+            "remote": {LOCAL: {"url": str(self._remote)}},
+        }
         with (
             _variable("DVC_SITE_CACHE_DIR", str(self._site)),
-            Repo(str(self._root), config={"core": {"site_cache_dir": str(self._site)}}) as repo,
+            Repo(str(self._root), config=here) as repo,
         ):
             yield repo
 

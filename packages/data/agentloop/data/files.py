@@ -100,7 +100,7 @@ def staging_folder(parent: Path, name: str) -> Iterator[Path]:
     with write_errors_told(parent):
         folder.mkdir(parents=True)
     for other in parent.iterdir():
-        if not _alive(other.name):
+        if not _in_use(other.name):
             shutil.rmtree(other, ignore_errors=True)
     try:
         yield folder
@@ -108,14 +108,20 @@ def staging_folder(parent: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(name: str) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of that number runs."""
     try:
-        os.kill(int(name.split("-", maxsplit=1)[0]), 0)
-    except (ValueError, ProcessLookupError):
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
+
+
+def _in_use(name: str) -> bool:
+    pid = name.partition("-")[0]
+    return pid.isdecimal() and alive(int(pid))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

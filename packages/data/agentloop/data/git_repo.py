@@ -45,7 +45,9 @@ class GitRepo:
             path.unlink()
 
     def tag_commit(self, tag: str) -> str:
-        """The commit that ``tag`` names; empty if there is no such tag."""
+        """The commit that ``tag`` names; empty if there is no such tag, or no repository."""
+        if not (self._root / ".git").is_dir():
+            return ""
         return self.run("for-each-ref", "--format=%(objectname)", f"refs/tags/{tag}")
 
     def commit_titled(self, subject: str) -> str:
