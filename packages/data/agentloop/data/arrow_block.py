@@ -23,6 +23,7 @@ from agentloop.data.arrow_checks import (
 from agentloop.data.arrow_extract import RawRows, TornRow
 from agentloop.data.batch import MAX_EXAMPLES, CheckKey, Example, ScanPlan, Tally
 from agentloop.data.policy import row_verdict
+from agentloop.data.sketch import Hashes
 
 REASONS = "_reasons"
 TORN: CheckKey = ("torn", "")
@@ -34,11 +35,13 @@ class Block:
     """A block's outcome. ``rows`` passed, ``failing`` were set aside with their reasons;
     ``misfits`` maps a column to (row in block, value) of another kind; ``total`` counts all rows
     that the block had, torn ones included, and ``places`` says where in the block each of ``rows``
-    was. Places in tallies count from the block's beginning."""
+    was; ``keys`` are what each drop_duplicates compares them by. Places in tallies count from the
+    block's beginning."""
 
     total: int
     rows: pa.Table
     places: Places
+    keys: tuple[Hashes, ...]
     failing: pa.Table | None
     misfits: dict[str, Bad]
     tallies: dict[CheckKey, Tally]
@@ -52,12 +55,15 @@ def inspect_block(raw: RawRows, plan: ScanPlan) -> Block:
     total = raw.table.num_rows + len(raw.torn)
     typed, misfits = _read_as(raw.table, plan)
     places = _places(raw)
+    keys: tuple[Hashes, ...] = ()
     if plan.since is not None:
-        typed, places = _newer(typed, places, plan.since)
+        newer = _newer(typed, plan.since)
+        typed, places = typed.filter(pa.array(newer)), places[newer]
     if plan.steps is not None and not misfits:
-        from agentloop.data.arrow_steps import apply_steps
+        from agentloop.data.arrow_steps import apply_keyed
 
-        typed, misfits = apply_steps(typed, plan.steps)
+        applied = apply_keyed(typed, plan.steps)
+        typed, misfits, keys = applied.table, applied.misfits, applied.keys
     final, more = _as_stored(typed, plan.schema)
     misfits = {**misfits, **more}
     odd = find_anomalies(final, plan.scales)
@@ -74,6 +80,7 @@ def inspect_block(raw: RawRows, plan: ScanPlan) -> Block:
         total,
         final.filter(keep) if dropping else final,
         places[~drop],
+        tuple(key[~drop] for key in keys),
         failing,
         misfits,
         tallies,
@@ -113,10 +120,11 @@ def arrow_schema(schema: DataSchema) -> pa.Schema:
     return pa.schema([(column.name, STORED_TYPES[column.kind]) for column in schema.columns])
 
 
-def read_as(table: pa.Table, plan: ScanPlan) -> pa.Table:
-    """The source's columns in the types of their kinds, before any step. Values that do not fit
-    are null."""
-    return _read_as(table, plan)[0]
+def source_rows(table: pa.Table, plan: ScanPlan) -> pa.Table:
+    """The rows that are taken of a block, in the types of their kinds, before any step. Values that
+    do not fit are null."""
+    typed, _ = _read_as(table, plan)
+    return typed if plan.since is None else typed.filter(pa.array(_newer(typed, plan.since)))
 
 
 def stored(table: pa.Table, schema: DataSchema) -> pa.Table:
@@ -150,13 +158,12 @@ def _as_stored(table: pa.Table, schema: DataSchema) -> tuple[pa.Table, dict[str,
     return pa.Table.from_arrays(arrays, schema=arrow_schema(schema)), misfits
 
 
-def _newer(table: pa.Table, places: Places, since: tuple[str, float]) -> tuple[pa.Table, Places]:
-    name, bound = since
-    column = table.column(name)
+def _newer(table: pa.Table, since: tuple[str, float]) -> Mask:
+    column = table.column(since[0])
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
-    newer = numbers_of(column) > bound
-    return table.filter(pa.array(newer)), places[newer]
+    newer: Mask = numbers_of(column) > since[1]
+    return newer
 
 
 def _places(raw: RawRows) -> Places:

@@ -49,6 +49,7 @@ def plan_scan(
         name: schema.column(name).kind if _is_untouched(name, looks, after, schema) else kind
         for name, kind in looks.items()
     }
+    _check_rules(config, schema)
     plan = ScanPlan(
         schema=schema,
         kinds=reads,
@@ -58,7 +59,7 @@ def plan_scan(
         scales=(),
         since=_since(config, reads, since, extract.source),
         time_column=config.source.time_column,
-        keys=_keys(config, schema),
+        repeats=sum(step.kind == "drop_duplicates" for step in config.steps),
     )
     return Outlook(plan, step_plan, undeclared_drops(extract.head.column_names, config))
 
@@ -98,7 +99,17 @@ def _plan_steps(looks: Kinds, config: DataSourceConfig) -> Any:
         return None
     from agentloop.data.arrow_steps import plan_steps
 
-    return plan_steps(looks, config.steps, config.target)
+    return plan_steps(looks, config.steps, config.target, config.split)
+
+
+def _check_rules(config: DataSourceConfig, schema: DataSchema) -> None:
+    if not config.checks.rules:
+        return
+    from agentloop.data.duckdb_expressions import check_rule
+
+    kinds: Kinds = {column.name: column.kind for column in schema.columns}
+    for index, rule in enumerate(config.checks.rules):
+        check_rule(rule.check, kinds, f"data.checks.rules[{index}]")
 
 
 def _is_untouched(name: str, looks: Kinds, after: Kinds, schema: DataSchema) -> bool:
@@ -119,12 +130,6 @@ def _since(
         told = f"column '{column}' is data.source.time_column, and is {kind}"
         raise SchemaMismatch(source, (told,), next_step="declare its kind under data.columns")
     return None if not since else (column, parse_since(since, kind, source))
-
-
-def _keys(config: DataSourceConfig, schema: DataSchema) -> tuple[tuple[str, ...], ...]:
-    return tuple(
-        step.columns or schema.names for step in config.steps if step.kind == "drop_duplicates"
-    )
 
 
 def _scales(head: pa.Table, schema: DataSchema) -> Iterator[Scale]:

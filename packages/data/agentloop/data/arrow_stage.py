@@ -56,7 +56,7 @@ class Stage:
         self._failing: FixedGroups | None = None
         self._tallies: dict[CheckKey, Tally] = {}
         self._seen = {c.name: SeenKeys() for c in plan.schema.columns if c.unique}
-        self._dropped = [SeenKeys() for _ in plan.keys]
+        self._dropped = [SeenKeys() for _ in range(plan.repeats)]
         self._rows = self._failing_rows = self._anomalies = self._total = self._repeats = 0
         self._scan_s = self._seal_s = self._profile_s = 0.0
 
@@ -155,10 +155,12 @@ class Stage:
 
     def _without_repeats(self, block: Block) -> pa.Table:
         rows, places = block.rows, block.places
-        for columns, seen in zip(self._plan.keys, self._dropped, strict=True):
-            repeated = seen.repeated(_row_keys(rows, columns))
-            self._repeats += int(repeated.sum())
-            rows, places = rows.filter(pa.array(~repeated)), places[~repeated]
+        kept = np.ones(rows.num_rows, bool)
+        for keys, seen in zip(block.keys, self._dropped, strict=True):
+            kept[kept] = ~seen.repeated(keys[kept])
+        if not kept.all():
+            self._repeats += int((~kept).sum())
+            rows, places = rows.filter(pa.array(kept)), places[kept]
         failures = self._repeated_values(rows)
         if not failures:
             return rows
@@ -193,12 +195,6 @@ class Stage:
             for row, value in bad
         ]
         return tuple(lines[:MAX_BAD])
-
-
-def _row_keys(rows: pa.Table, columns: tuple[str, ...]) -> np.ndarray:
-    from agentloop.data.arrow_steps import duplicate_keys
-
-    return duplicate_keys(rows, columns)
 
 
 def _article(kind: str) -> str:

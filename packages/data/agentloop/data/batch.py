@@ -31,8 +31,7 @@ class ScanPlan:
 
     ``kinds`` are those of the source's columns as they are read; ``schema`` is what the columns are
     after the ``steps`` (a fitted plan, or None). ``since`` is a column and the time (microseconds
-    since 1970, or a number) that its rows must be past. Each of ``keys`` is a set of columns in
-    which rows must differ (drop_duplicates).
+    since 1970, or a number) that its rows must be past. ``repeats`` counts the drop_duplicates.
     """
 
     schema: DataSchema
@@ -44,7 +43,7 @@ class ScanPlan:
     steps: Any = None
     since: tuple[str, float] | None = None
     time_column: str | None = None
-    keys: tuple[tuple[str, ...], ...] = ()
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ray.data.block import BlockMetadata
 from agentloop.contracts.data import DataSchema
 from agentloop.data.arrow_extract import SourcePart
 from agentloop.data.arrow_seal import SealedGroup, seal_group
+from agentloop.data.ray_scan import PART_SHIFT, PLACE
 
 
 class PartsDatasource(Datasource):
@@ -36,17 +37,23 @@ class PartsDatasource(Datasource):
         data_context: Any = None,
     ) -> list[ReadTask]:
         unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-        return [ReadTask(_Reader(part, self._inspect), unknown) for part in self._parts]
+        return [
+            ReadTask(_Reader(part, number, self._inspect), unknown)
+            for number, part in enumerate(self._parts)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
     part: SourcePart
+    number: int
     inspect: Callable[[pa.Table], pa.Table] | None
 
     def __call__(self) -> Iterator[pa.Table]:
-        for chunk in self.part.chunks():
-            yield chunk if self.inspect is None else self.inspect(chunk)
+        for position, chunk in enumerate(self.part.chunks()):
+            code = pa.scalar(self.number << PART_SHIFT | position, pa.int64())
+            placed = chunk.append_column(PLACE, pa.repeat(code, chunk.num_rows))
+            yield placed if self.inspect is None else self.inspect(placed)
 
 
 @dataclass(frozen=True, slots=True)

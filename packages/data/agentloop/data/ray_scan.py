@@ -24,9 +24,12 @@ TASK_CPUS = 0.5
 CUTTER_CPUS = 0.25  # other than a scan's, so that Ray Data does not fuse the two into one task
 # Ray Data fills what it may with blocks that wait; this much keeps every core busy.
 STORE_BYTES = 512 << 20
+PLACE, PART_SHIFT = "_place", 32
 _TORN = b"agentloop.torn"
 
-Work = Callable[[RawRows], pa.Table]
+# The part of a source, and the chunk of the part: the same in every pass.
+Place = tuple[int, int]
+Work = Callable[[RawRows, Place], pa.Table]
 
 
 def start_ray(ray_ready: Callable[[], None] | None) -> None:
@@ -95,7 +98,7 @@ def cut_head(extract: Extract, rows: int) -> list[RawRows]:
 class _Inspection:
     plan: ScanPlan
 
-    def __call__(self, raw: RawRows) -> pa.Table:
+    def __call__(self, raw: RawRows, place: Place) -> pa.Table:
         return pack(inspect_block(raw, self.plan))
 
 
@@ -108,9 +111,14 @@ class _ChunkWork:
     work: Work
 
     def __call__(self, chunk: pa.Table) -> pa.Table:
+        place: Place = (0, 0)
+        if PLACE in chunk.column_names:
+            code = chunk.column(PLACE)[0].as_py()
+            place = (code >> PART_SHIFT, code & ((1 << PART_SHIFT) - 1))
+            chunk = chunk.drop_columns(PLACE)
         if self.parser is not None:
-            return self.work(self.parser(chunk, self.kinds))
-        return self.work(_detached(chunk))
+            return self.work(self.parser(chunk, self.kinds), place)
+        return self.work(_detached(chunk), place)
 
 
 def _dataset(extract: Extract, work: _ChunkWork, block_rows: int) -> Any:
