@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from agentloop.data.distinct import hash_words
+from agentloop.data.pandas_words import Words, hash_texts_twice
 
-Words = npt.NDArray[np.uint64]
-# Of null, a word that is no value's.
-_NULL = hashlib.blake2b(b"null", digest_size=16).digest()
+# Digits of pi.
+_NULL = (np.uint64(0xA4093822299F31D0), np.uint64(0x082EFA98EC4E6C89))
+# Texts that repeat among the first ones are each hashed once.
+_LOOKED_AT = 1024
 _SALTS = (np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707344))
 
 
@@ -45,8 +45,7 @@ def _words(column: Any) -> tuple[Words, Words]:
         first = hash_words(first)
     if array.null_count:
         null = array.is_null().to_numpy(zero_copy_only=False)
-        blank = np.frombuffer(_NULL, np.uint64)
-        first, second = np.where(null, blank[0], first), np.where(null, blank[1], second)
+        first, second = np.where(null, _NULL[0], first), np.where(null, _NULL[1], second)
     return first, second
 
 
@@ -62,12 +61,11 @@ def _number_words(array: pa.Array) -> Words:
 
 
 def _text_words(array: pa.Array) -> tuple[Words, Words]:
+    array = array.fill_null("")
+    head = array.slice(0, _LOOKED_AT)
+    if len(head.unique()) * 2 > len(head):
+        return hash_texts_twice(array)
     coded = array.dictionary_encode()
-    if not len(coded.dictionary):
-        empty = np.zeros(len(array), np.uint64)
-        return empty, empty
-    texts = coded.dictionary.to_pylist()
-    digests = b"".join(hashlib.blake2b(t.encode(), digest_size=16).digest() for t in texts)
-    words = np.frombuffer(digests, np.uint64).reshape(-1, 2)
-    places = coded.indices.fill_null(0).to_numpy(zero_copy_only=False)
-    return words[places, 0], words[places, 1]
+    first, second = hash_texts_twice(coded.dictionary)
+    places = coded.indices.to_numpy()
+    return first[places], second[places]
