@@ -19,14 +19,20 @@ _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 def connection_facts(url: str, allowed: str | None, shown: str) -> tuple[dict[str, Any], str]:
     """The arguments of ``psycopg.connect``, and the password ("" where the URL has none), which no
     message may hold. Raises SourceUnreadable, RemoteForbidden."""
+    place = url.partition("://")[2].partition("?")[0]
     try:
+        # libpq would take what stands behind a stray @ or / of a password for a host, and show it.
+        if place.count("@") > 1 or "@" in place.partition("/")[2]:
+            raise ValueError
         facts: dict[str, Any] = conninfo_to_dict(url)
     except (psycopg.Error, ValueError) as error:
         # libpq quotes what it could not read, which may be a part of the password.
         reason = "its URL cannot be read"
         if "@" not in url:
             reason += f" ({scrubbed(str(error), None)})"
-        step = "write postgresql://user:password@host:5432/database, with %40 for @ in the password"
+        step = (
+            "write postgresql://user:password@host:5432/database; in the password @ is %40, / %2F"
+        )
         raise SourceUnreadable(shown, reason, next_step=step) from None
     secret = next((str(facts[k]) for k in _SECRETS if facts.get(k)), "")
     facts.setdefault("connect_timeout", CONNECT_TIMEOUT_S)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg.types.string import TextLoader
 
 from agentloop.contracts.errors import SourceNotFound, SourceUnreadable
@@ -119,21 +120,28 @@ class PostgresSession:
     def stream(self, statement: Statement) -> Iterator[pa.Table]:
         # A cursor on the server: the rows never are here all at once.
         cursor = self._connection.cursor(name="agentloop")
-        with self._told():
-            cursor.execute(statement.text, dict(statement.values))
-        names = [c.name for c in cursor.description or []]
-        check_names(names, self._shown)
-        codes = [c.type_code for c in cursor.description or []]
-        types = self._types(codes)
-        kinds = [types[code] for code in codes]
-        self._check_kinds(names, kinds)
-        rows_before = 0
+        try:
+            with self._told():
+                cursor.execute(statement.text, dict(statement.values))
+            columns = cursor.description or []
+            names = [c.name for c in columns]
+            check_names(names, self._shown)
+            types = self._types([c.type_code for c in columns])
+            kinds = [types[c.type_code] for c in columns]
+            self._check_kinds(names, kinds)
+            yield from self._fetched(cursor, names, [name for name, _ in kinds])
+        finally:
+            with suppress(psycopg.Error):
+                cursor.close()
+
+    def _fetched(self, cursor: Any, names: list[str], kinds: list[str]) -> Iterator[pa.Table]:
+        before = 0
         while True:
-            with self._told(rows_before):
+            with self._told(before):
                 rows = cursor.fetchmany(BATCH_ROWS)
-            if rows or not rows_before:
-                yield self._table(rows, names, [name for name, _ in kinds])
-            rows_before += len(rows)
+            if rows or not before:
+                yield self._table(rows, names, kinds)
+            before += len(rows)
             if len(rows) < BATCH_ROWS:
                 return
 
@@ -145,7 +153,9 @@ class PostgresSession:
                 columns.append(pa.array(column, _AS_PYTHON[kind]))
             else:
                 wanted = _AS_TEXT.get(kind, pa.string())
-                columns.append(text_as(column, wanted, self._shown, name))
+                array = text_as(column, wanted, self._shown, name)
+                # char(n) is filled up with blanks that mean nothing.
+                columns.append(pc.utf8_rtrim(array, " ") if kind == "bpchar" else array)
         return pa.table(columns, names)
 
     def _check_kinds(self, names: Sequence[str], kinds: Sequence[tuple[str, str]]) -> None:

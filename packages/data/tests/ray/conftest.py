@@ -1,0 +1,105 @@
+"""A real PostgreSQL, fresh for each file of tests, with a few tables."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from agentloop.contracts.spec_data import SqlSource
+from agentloop.data.arrow_extract import Extract
+from agentloop.data.sql_extract import extract_sql
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+PASSWORD = "s3cr:et/@"
+
+SCRIPT = """
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE DOMAIN cents AS numeric(10, 2);
+CREATE TABLE loans (
+  id bigint PRIMARY KEY, small smallint, amount cents, ratio real, good boolean, name text,
+  code char(4), day date, local timestamp, moment timestamptz, key uuid, extra jsonb, feel mood,
+  often interval, net inet, nothing text);
+INSERT INTO loans VALUES
+  (3, 1, 1.5, 0.5, true, 'Jürg', 'ab', '2024-01-03', '2024-01-03 10:00', '2024-01-03 10:00+02',
+   '00000000-0000-0000-0000-000000000001', '{"a": 1}', 'bad', '1 day', '10.0.0.1', NULL),
+  (1, 2, 'NaN', 'NaN', false, 'x:y''%s %(a)s', 'abcd', '2024-01-01', '2024-01-01 12:30:00.000001',
+   '2024-01-01 12:30:00.000001+00', NULL, NULL, NULL, NULL, NULL, NULL),
+  (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+CREATE TABLE pairs (a int, b int);
+INSERT INTO pairs VALUES (2, 9), (1, 8);
+CREATE TABLE "Odd name" ("Sepal Length" float, "Class" text);
+INSERT INTO "Odd name" VALUES (5.1, 'setosa');
+CREATE TABLE empty (a int);
+CREATE TABLE arrays (a int[], b bytea, c int4range, d pairs, e date);
+INSERT INTO arrays VALUES ('{1}', 'x', '[1,2]', (1, 2), 'infinity');
+CREATE SCHEMA other;
+CREATE TABLE other.things (a int);
+INSERT INTO other.things VALUES (7);
+CREATE FUNCTION write_it() RETURNS int LANGUAGE sql VOLATILE AS
+  'INSERT INTO pairs VALUES (0, 0) RETURNING a';
+CREATE ROLE reader LOGIN PASSWORD 'reader';
+"""
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """``address`` is host:port."""
+
+    address: str
+    password: str = PASSWORD
+
+    def url(self, user: str = "loop", password: str = "s3cr%3Aet%2F%40", host: str = "") -> str:
+        address = self.address.replace("127.0.0.1", host) if host else self.address
+        return f"postgresql://{user}:{password}@{address}/postgres"
+
+    def source(self, **more: Any) -> SqlSource:
+        return SqlSource(kind="sql", **{"url": self.url(), **more})
+
+    def read(self, since: str | None = None, **more: Any) -> Extract:
+        return extract_sql(self.source(**more), Path("/nowhere"), since)
+
+    def connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url(), autocommit=True)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """On a free port, in a folder of its own."""
+    if not BINARIES:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="al-pg-", dir="/tmp"))
+    (folder / "password").write_text(PASSWORD)
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    if user:
+        for path in (folder, folder / "password"):
+            os.chown(path, pwd.getpwnam(user).pw_uid, -1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(BINARIES[-1] / program), "-D", str(folder / "data"), *arguments]
+        subprocess.run(command, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+    run("initdb", "-U", "loop", "-A", "scram-sha-256", "--pwfile=password", "-E", "UTF8", "-N")
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder}"
+    run("pg_ctl", "-w", "-o", options, "-l", str(folder / "log"), "start")
+    try:
+        postgres = Postgres(f"127.0.0.1:{port}")
+        with postgres.connect() as connection:
+            connection.execute(SCRIPT)
+        yield postgres
+    finally:
+        run("pg_ctl", "-w", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
