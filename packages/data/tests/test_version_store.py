@@ -44,11 +44,13 @@ def batch_of(folder: Path, values: list[float]) -> TransformedBatch:
     return TransformedBatch("rows", SCHEMA, folder, digest, rows, 0, 0, {}, {"y": summary})
 
 
-def keep_rows(data_dir: Path, values: list[float], name: str = "demo") -> DatasetVersion:
+def keep_rows(
+    data_dir: Path, values: list[float], name: str = "demo", batch_id: str = "b"
+) -> DatasetVersion:
     store = VersionStore(data_dir, name)
     with staging_folder(store.staging, f"{values[0]:g}") as staging:
         batch = batch_of(staging, values)
-        return store.keep(batch, build_profile(batch), NOW)
+        return store.keep(batch, build_profile(batch), NOW, batch_id=batch_id)
 
 
 def git(data_dir: Path, *arguments: str) -> list[str]:
@@ -79,6 +81,89 @@ def test_older_versions_stay_readable_and_may_come_back(tmp_path: Path) -> None:
     last = VersionStore(tmp_path, "demo").last()
     assert last is not None
     assert last.version == first.version != second.version
+
+
+def test_a_version_knows_the_one_before_its_batch_and_its_source(tmp_path: Path) -> None:
+    first = keep_rows(tmp_path, [1.0], batch_id="monday")
+    second = keep_rows(tmp_path, [2.0], batch_id="tuesday")
+    assert (first.parent, first.batch_id, first.source) == ("", "monday", "rows")
+    assert (second.parent, second.batch_id) == (first.version, "tuesday")
+    assert VersionStore(tmp_path, "demo").find(second.version) == second
+
+
+def test_the_log_has_every_acceptance_and_a_retry_once(tmp_path: Path) -> None:
+    first, second = keep_rows(tmp_path, [1.0]), keep_rows(tmp_path, [2.0, 3.0])
+    for batch_id in ("b", "retried", "retried"):
+        keep_rows(tmp_path, [1.0], batch_id=batch_id)
+    store = VersionStore(tmp_path, "demo")
+    assert [(a.version, a.batch_id, a.parent, a.rows, a.columns) for a in store.log()] == [
+        (first.version, "b", "", 1, 1),
+        (second.version, "b", first.version, 2, 1),
+        (first.version, "b", second.version, 1, 1),
+        (first.version, "retried", "", 1, 1),
+    ]
+    assert [a.version for a in store.history(5)] == [first.version, second.version]
+    assert [a.version for a in store.history(1)] == [first.version]
+
+
+def test_a_line_that_was_never_accepted_goes(tmp_path: Path) -> None:
+    keep_rows(tmp_path, [1.0])
+    with (tmp_path / "versions" / "demo" / "log.jsonl").open("a") as log:
+        log.write('{"torn')
+    store = VersionStore(tmp_path, "demo")
+    assert len(store.log()) == 1
+    keep_rows(tmp_path, [2.0])
+    assert [accepted.rows for accepted in store.log()] == [1, 1]
+
+
+def test_rows_are_stored_once_beside_the_remote_and_read_only(tmp_path: Path) -> None:
+    version = keep_rows(tmp_path, [1.0, 2.0])
+    part = Path(version.uri) / PART
+    found = [p for p in tmp_path.rglob("*") if p.is_file() and p.samefile(part)]
+    assert {p.relative_to(tmp_path).parts[0] for p in found} == {"versions", "repo"}
+    assert len(found) == part.stat().st_nlink == 3
+    assert part.stat().st_mode & 0o777 == 0o444
+    (twin,) = [p for p in (tmp_path / "remote").rglob("*") if _same_bytes(p, part)]
+    assert twin.stat().st_nlink == 1
+
+
+def _same_bytes(path: Path, other: Path) -> bool:
+    return path.is_file() and path.read_bytes() == other.read_bytes()
+
+
+def test_no_keep_writes_through_a_link(tmp_path: Path) -> None:
+    first = keep_rows(tmp_path, [1.0, 2.0])
+    before = (Path(first.uri) / PART).stat()
+    for values in ([3.0], [4.0], [1.0, 2.0], [5.0]):
+        keep_rows(tmp_path, values)
+    after = (Path(first.uri) / PART).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert read_columns(first)["y"].tolist() == [1.0, 2.0]
+
+
+def test_a_part_that_two_datasets_share_is_stored_once(tmp_path: Path) -> None:
+    one, two = keep_rows(tmp_path, [1.0], "one"), keep_rows(tmp_path, [1.0], "two")
+    assert (Path(one.uri) / PART).samefile(Path(two.uri) / PART)
+
+
+def test_a_damaged_object_of_the_cache_does_not_get_into_a_version(tmp_path: Path) -> None:
+    one = keep_rows(tmp_path, [1.0], "one")
+    with (Path(one.uri) / PART).open("r+b") as part:  # through the link, as root may
+        part.write(b"damaged")
+    two = keep_rows(tmp_path, [1.0], "two")
+    assert read_columns(two)["y"].tolist() == [1.0]
+
+
+def test_a_version_of_an_older_layout_is_still_the_last(tmp_path: Path) -> None:
+    version = keep_rows(tmp_path, [1.0])
+    folder = tmp_path / "versions" / "demo"
+    (folder / "log.jsonl").unlink()
+    (folder / "latest.json").write_text(f'{{"version":"{version.version}"}}')
+    store = VersionStore(tmp_path, "demo")
+    last = store.last()
+    assert last is not None
+    assert [a.version for a in store.history(3)] == [last.version] == [version.version]
+    assert keep_rows(tmp_path, [2.0]).parent == version.version
 
 
 def test_datasets_share_a_repository(tmp_path: Path) -> None:
