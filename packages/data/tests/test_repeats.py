@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentloop.data.arrow_keys import duplicate_keys
-from agentloop.data.seen_pairs import SeenPairs
+from agentloop.data.seen import SeenKeys
 
 VALUES = st.tuples(
     st.sampled_from([None, "", "a", "ab", "b"]),
@@ -40,8 +40,9 @@ def test_keys_are_equal_exactly_where_rows_are_in_any_blocks(rows, size) -> None
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=60), st.integers(1, 20))
 def test_of_equal_keys_all_but_the_first_are_repeated(pairs, size) -> None:
-    keys = np.array(pairs, np.uint64).reshape(-1, 2)
-    seen = SeenPairs()
+    columns = {"a": [a for a, _ in pairs], "b": [b for _, b in pairs]}
+    keys = duplicate_keys(pa.table(columns, pa.schema([("a", pa.int64()), ("b", pa.int64())])))
+    seen = SeenKeys()
     found = [seen.repeated(keys[at : at + size]) for at in range(0, len(keys), size)]
     expected = [pair in pairs[:row] for row, pair in enumerate(pairs)]
     assert [bool(value) for part in found for value in part] == expected

@@ -28,6 +28,8 @@ from agentloop.data.sketch import Hashes
 REASONS = "_reasons"
 TORN: CheckKey = ("torn", "")
 Places = npt.NDArray[np.int64]
+# The part of a source, and the chunk of the part: the same in every pass.
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +37,25 @@ class Block:
     """A block's outcome. ``rows`` passed, ``failing`` were set aside with their reasons;
     ``misfits`` maps a column to (row in block, value) of another kind; ``total`` counts all rows
     that the block had, torn ones included, and ``places`` says where in the block each of ``rows``
-    was; ``keys`` are what each drop_duplicates compares them by. Places in tallies count from the
-    block's beginning."""
+    was; ``index`` says where among the block's ``source_rows``, of which there are ``taken``.
+    ``keys`` are what each drop_duplicates compares them by. Places in tallies count from the
+    block's beginning; ``place`` tells the block from all others."""
 
     total: int
     rows: pa.Table
+    place: Place
+    index: Places
     places: Places
     keys: tuple[Hashes, ...]
     failing: pa.Table | None
     misfits: dict[str, Bad]
     tallies: dict[CheckKey, Tally]
     anomalies: int
+    taken: int
     seconds: float = 0.0
 
 
-def inspect_block(raw: RawRows, plan: ScanPlan) -> Block:
+def inspect_block(raw: RawRows, plan: ScanPlan, place: Place = (0, 0)) -> Block:
     """Pure: the same block gives the same outcome."""
     began = time.thread_time()
     total = raw.table.num_rows + len(raw.torn)
@@ -79,12 +85,15 @@ def inspect_block(raw: RawRows, plan: ScanPlan) -> Block:
     return Block(
         total,
         final.filter(keep) if dropping else final,
+        place,
+        np.flatnonzero(~drop),
         places[~drop],
         tuple(key[~drop] for key in keys),
         failing,
         misfits,
         tallies,
         int(np.any([f.mask for f in odd], axis=0).sum()) if odd else 0,
+        final.num_rows,
         time.thread_time() - began,
     )
 

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from agentloop.contracts.spec import DataSourceConfig, SplitSpec
-from agentloop.data.arrow_block import source_rows, stored
+from agentloop.data.arrow_block import Place, source_rows, stored
+from agentloop.data.arrow_checks import Mask
 from agentloop.data.arrow_extract import Extract, RawRows
 from agentloop.data.arrow_plan import Outlook, with_scales
 from agentloop.data.batch import ScanPlan
-from agentloop.data.ray_scan import Place, run_job
+from agentloop.data.ray_scan import Work, cut_head, run_job
+from agentloop.data.seen import SeenKeys
 
-# A work of ``run_job`` whose tables hold one pickled value.
-Gather = Callable[[Callable[[RawRows, Place], pa.Table]], Iterator[Any]]
+Kept = Mapping[Place, Mask]
 
 
-def complete(outlook: Outlook, extract: Extract, config: DataSourceConfig) -> ScanPlan:
+def complete(
+    outlook: Outlook, extract: Extract, config: DataSourceConfig, kept: Kept | None = None
+) -> ScanPlan:
     """The plan, its steps fitted and its scales measured. Ray must be ready if there are parts to
-    fit on: each pass of fitting is a Ray Data job."""
+    fit on: each pass of fitting is a Ray Data job. ``kept`` says which rows an earlier scan kept:
+    the others take no part, and do not count where the split goes by position."""
     plan = outlook.plan
     if outlook.step_plan is not None:
-        plan = replace(plan, steps=_fitted(outlook.step_plan, plan, extract, config.split))
+        fit = _Fitting(plan, extract, config.split, kept or {})
+        plan = replace(plan, steps=fit.run(outlook.step_plan))
     return with_scales(plan, _after_steps(plan, extract.head))
+
+
+def moves_with_rows(outlook: Outlook, split: SplitSpec) -> bool:
+    """Whether rows that are dropped move others to the other side of the split to fit on."""
+    return outlook.step_plan is not None and outlook.step_plan.needs_fit and _counts_rows(split)
+
+
+def _counts_rows(split: SplitSpec) -> bool:
+    from agentloop.lifecycle.arrow_split import is_positional, needs_cut
+
+    return is_positional(split) or needs_cut(split)
 
 
 def _after_steps(plan: ScanPlan, head: pa.Table) -> pa.Table:
@@ -39,59 +56,81 @@ def _after_steps(plan: ScanPlan, head: pa.Table) -> pa.Table:
     return stored(table, plan.schema)
 
 
-def _fitted(step_plan: Any, plan: ScanPlan, extract: Extract, split: SplitSpec) -> Any:
-    from agentloop.data.arrow_steps import begin_fit, finish_pass, merge_fits
-    from agentloop.lifecycle.arrow_split import find_cut, is_positional, needs_cut
+@dataclass
+class _Fitting:
+    """Fits steps in passes over all rows; here where the head holds all, else with Ray Data."""
 
-    so_far = begin_fit(step_plan)
-    if not step_plan.needs_fit:
+    plan: ScanPlan
+    extract: Extract
+    split: SplitSpec
+    kept: Kept
+
+    def run(self, step_plan: Any) -> Any:
+        from agentloop.data.arrow_steps import begin_fit, finish_pass, merge_fits
+
+        so_far = begin_fit(step_plan)
+        if not step_plan.needs_fit:
+            return so_far
+        kept, offsets, cut = self.kept, dict[Place, int](), None
+        if _counts_rows(self.split) or step_plan.repeats_before_fit:
+            kept, offsets, cut = self._survey(so_far, step_plan.repeats_before_fit)
+        for _ in range(step_plan.passes):
+            learn = _Learn(self.plan, so_far, self.split, cut, kept, offsets)
+            so_far = finish_pass(so_far, merge_fits(self._gather(learn)))
         return so_far
-    gather = _gatherer(extract, plan)
-    cut, offsets = None, dict[Place, int]()
-    if needs_cut(split) or (is_positional(split) and extract.parts):
-        counted = list(gather(_Count(plan, so_far, split, needs_cut(split))))
-        rows = 0
-        for place, found, _ in counted:
+
+    def _survey(self, so_far: Any, with_keys: bool) -> tuple[Kept, dict[Place, int], Any]:
+        """Which rows take part, where each block begins among them, and the split's cut."""
+        from agentloop.lifecycle.arrow_split import find_cut, needs_cut
+
+        kept, offsets, rows, counts = dict(self.kept), dict[Place, int](), 0, []
+        seen: list[SeenKeys] = []
+        work = _Count(self.plan, so_far, self.split, needs_cut(self.split), with_keys, self.kept)
+        for place, taken, found, keys in self._gather(work):
+            if keys:
+                mask = kept.get(place, np.ones(taken, bool)).copy()
+                seen = seen or [SeenKeys() for _ in keys]
+                for one, known in zip(keys, seen, strict=True):
+                    mask[mask] = ~known.repeated(one[mask])
+                kept[place] = mask
             offsets[place] = rows
-            rows += found
-        if needs_cut(split):
-            cut = find_cut(reduce(lambda a, b: a.merge(b), [c for _, _, c in counted]), split)
-    for _ in range(step_plan.passes):
-        states = gather(_Learn(plan, so_far, split, cut, offsets))
-        so_far = finish_pass(so_far, merge_fits(states))
-    return so_far
+            rows += int(kept[place].sum()) if place in kept else taken
+            counts.append(found)
+        # The cut is counted with repeats: they are a few rows, and share their originals' times.
+        cut = find_cut(reduce(lambda a, b: a.merge(b), counts), self.split) if counts[0] else None
+        return kept, offsets, cut
 
-
-def _gatherer(extract: Extract, plan: ScanPlan) -> Gather:
-    """Runs a work over all rows and gives what it found, in order; here if the head holds all."""
-
-    def locally(work: Callable[[RawRows, Place], pa.Table]) -> Iterator[Any]:
-        yield from _values(work(RawRows(extract.head), (0, 0)))
-
-    def with_ray(work: Callable[[RawRows, Place], pa.Table]) -> Iterator[Any]:
-        for table in run_job(extract, plan.kinds, work):
-            yield from _values(table)
-
-    return with_ray if extract.parts else locally
+    def _gather(self, work: Work) -> Iterator[Any]:
+        if self.extract.parts:
+            for table in run_job(self.extract, self.plan.kinds, work):
+                yield from _values(table)
+            return
+        for number, raw in enumerate(cut_head(self.extract)):
+            yield from _values(work(raw, (0, number)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """How many rows a block has, and of the split's column what ``find_cut`` needs."""
+    """How many rows a block has, what ``find_cut`` needs of the split's column, and the keys of
+    repeats."""
 
     plan: ScanPlan
     so_far: Any
     split: SplitSpec
     with_values: bool
+    with_keys: bool
+    kept: Kept
 
     def __call__(self, raw: RawRows, place: Place) -> pa.Table:
-        from agentloop.data.arrow_steps import split_view
+        from agentloop.data.arrow_steps import apply_keyed, split_view
         from agentloop.lifecycle.arrow_split import count_block
 
         table = source_rows(raw.table, self.plan)
-        view = split_view(self.so_far, table, self.split)
+        keys = apply_keyed(table, self.so_far).keys if self.with_keys else ()
+        taking = _taking(table, self.kept.get(place))
+        view = split_view(self.so_far, taking, self.split)
         counts = count_block(view, self.split) if self.with_values else None
-        return _one((place, table.num_rows, counts))
+        return _one((place, table.num_rows, counts, keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +141,19 @@ class _Learn:
     so_far: Any
     split: SplitSpec
     cut: Any
+    kept: Kept
     offsets: Mapping[Place, int]
 
     def __call__(self, raw: RawRows, place: Place) -> pa.Table:
         from agentloop.data.arrow_steps import fit_block
 
-        table = source_rows(raw.table, self.plan)
+        table = _taking(source_rows(raw.table, self.plan), self.kept.get(place))
         first = self.offsets.get(place, 0)
         return _one(fit_block(self.so_far, table, first, self.split, self.cut))
+
+
+def _taking(table: pa.Table, kept: Mask | None) -> pa.Table:
+    return table if kept is None else table.filter(pa.array(kept))
 
 
 def _one(value: object) -> pa.Table:

@@ -43,6 +43,7 @@ def plan_scan(
     looks = _looks(extract, config)
     step_plan = _plan_steps(looks, config)
     after: Kinds = dict(step_plan.kinds_after) if step_plan is not None else looks
+    after = {name: kind for name, kind in after.items() if name not in config.drop}
     frozen = history[0].schema if history else None
     schema = resolve_schema(after, config, extract.source, frozen)
     reads = {
@@ -50,6 +51,7 @@ def plan_scan(
         for name, kind in looks.items()
     }
     _check_rules(config, schema)
+    step_plan = _plan_steps(reads, config)  # anew: what is declared may differ from what it looks
     plan = ScanPlan(
         schema=schema,
         kinds=reads,
@@ -75,7 +77,7 @@ def _looks(extract: Extract, config: DataSourceConfig) -> Kinds:
     arrays = {
         name: normalise(head.column(name), config.missing, extract.from_text)
         for name in head.column_names
-        if name not in config.drop
+        if name not in config.drop or any(_uses(step, name) for step in config.steps)
     }
     kinds: Kinds = {}
     for name, array in arrays.items():
@@ -84,6 +86,13 @@ def _looks(extract: Extract, config: DataSourceConfig) -> Kinds:
         inferred = infer_kind(array, name == config.target and not changed, extract.from_text)
         kinds[name] = declared if declared is not None and not changed else inferred
     return kinds
+
+
+def _uses(step: Any, name: str) -> bool:
+    """Whether a step needs a column, which is then read though it is not kept."""
+    if step.kind == "derive":
+        return name in step.sql
+    return name in (step.columns if hasattr(step, "columns") else (step.column,))
 
 
 def _cast_columns(step: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from agentloop.contracts.errors import SchemaMismatch
-from agentloop.data.arrow_block import REASONS, Block, arrow_schema
+from agentloop.data.arrow_block import REASONS, Block, Place, Places, arrow_schema
 from agentloop.data.arrow_cast import MAX_BAD
 from agentloop.data.arrow_checks import Failure, Mask, tally
 from agentloop.data.arrow_groups import FixedGroups
@@ -39,7 +39,8 @@ class Stage:
     """Folds blocks into one TransformedBatch. Use as a context manager: it closes its files.
 
     Rows are cut anew into groups whose size depends on the schema alone, and each group is sealed
-    elsewhere, so that neither the files nor the profile depend on how rows arrived.
+    elsewhere, so that neither the files nor the profile depend on how rows arrived. ``kept`` holds
+    bool (rows,) for each block of which a row was set aside or dropped.
     """
 
     def __init__(self, folder: Path, plan: ScanPlan, source: str, sealer: Sealer) -> None:
@@ -57,6 +58,7 @@ class Stage:
         self._tallies: dict[CheckKey, Tally] = {}
         self._seen = {c.name: SeenKeys() for c in plan.schema.columns if c.unique}
         self._dropped = [SeenKeys() for _ in range(plan.repeats)]
+        self.kept: dict[Place, Mask] = {}
         self._rows = self._failing_rows = self._anomalies = self._total = self._repeats = 0
         self._scan_s = self._seal_s = self._profile_s = 0.0
 
@@ -154,25 +156,35 @@ class Stage:
         self._failing_rows += rows.num_rows
 
     def _without_repeats(self, block: Block) -> pa.Table:
-        rows, places = block.rows, block.places
+        rows, places, index = block.rows, block.places, block.index
         kept = np.ones(rows.num_rows, bool)
         for keys, seen in zip(block.keys, self._dropped, strict=True):
             kept[kept] = ~seen.repeated(keys[kept])
         if not kept.all():
             self._repeats += int((~kept).sum())
-            rows, places = rows.filter(pa.array(kept)), places[kept]
+            rows, places, index = rows.filter(pa.array(kept)), places[kept], index[kept]
         failures = self._repeated_values(rows)
         if not failures:
+            self._remember(block, index)
             return rows
         for failure in failures:
             self._count(failure.key, tally(rows, failure, places).moved(self._total))
         if row_verdict(self._plan.checks, ("unique", "")).severity == "warn":
+            self._remember(block, index)
             return rows
         drop = np.any([failure.mask for failure in failures], axis=0)
+        self._remember(block, index[~drop])
         names = ", ".join(failure.key[1] for failure in failures)
         told = pa.array([f"{names}: seen before"] * int(drop.sum()), pa.string())
         self._set_aside(rows.filter(pa.array(drop)).append_column(REASONS, told))
         return rows.filter(pa.array(~drop))
+
+    def _remember(self, block: Block, index: Places) -> None:
+        """Which of a block's rows were kept, where not all of them were."""
+        if len(index) < block.taken:
+            kept: Mask = np.zeros(block.taken, bool)
+            kept[index] = True
+            self.kept[block.place] = kept
 
     def _repeated_values(self, rows: pa.Table) -> list[Failure]:
         """A failure for each unique column that has a value which was seen before."""

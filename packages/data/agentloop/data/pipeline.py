@@ -12,15 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
+
 from agentloop.contracts.data import BatchValidation, DataBatch, DataProfile, DatasetVersion
-from agentloop.contracts.errors import DataQualityError, EmptySource
+from agentloop.contracts.errors import DataQualityError, EmptySource, SchemaMismatch
 from agentloop.contracts.spec import NAME_PATTERN, DataSourceConfig
 from agentloop.data.arrow_extract import Extract
-from agentloop.data.arrow_fit import complete
-from agentloop.data.arrow_plan import plan_scan
+from agentloop.data.arrow_fit import Kept, complete, moves_with_rows
+from agentloop.data.arrow_plan import Outlook, plan_scan
 from agentloop.data.arrow_source import extract_source
 from agentloop.data.arrow_stage import FAILING, Stage
-from agentloop.data.batch import Accepted, TransformedBatch
+from agentloop.data.batch import Accepted, ScanPlan, TransformedBatch
 from agentloop.data.files import require_space, staging_folder, write_errors_told
 from agentloop.data.profiler import DataProfiler
 from agentloop.data.ray_scan import open_sealer, scan_blocks, start_ray
@@ -29,6 +31,7 @@ from agentloop.data.version_store import VersionStore
 
 LAST = "last"
 TOLD_EVERY_S = 2.0
+MAX_SCANS = 4
 
 
 class DataIngestionPipeline:
@@ -113,22 +116,44 @@ class DataIngestionPipeline:
         outlook = plan_scan(raw, self._config, history, since)
         require_space(staging, raw.head.nbytes)
         start_ray(self._ray_ready)
-        plan = complete(outlook, raw, self._config)
-        notes = (*raw.notes, *outlook.notes)
-        with (
-            write_errors_told(staging, raw.head.nbytes),
-            Stage(staging, plan, raw.source, open_sealer(plan.schema)) as stage,
-        ):
-            told = time.monotonic()
-            for block in scan_blocks(raw, plan):
-                stage.add(block)
-                if time.monotonic() - told > TOLD_EVERY_S:
-                    told = time.monotonic()
-                    self._on_progress(f"{stage.rows:,} rows read")
-            batch = stage.finish(history, notes)
+        batch = self._scan(outlook, raw, staging, history)
         if since and not batch.rows and not batch.tallies:
             raise EmptySource(raw.source, next_step=f"there is nothing later than {since} yet")
         return batch
+
+    def _scan(
+        self, outlook: Outlook, raw: Extract, staging: Path, history: tuple[Accepted, ...]
+    ) -> TransformedBatch:
+        """One pass; more where rows were set aside and steps are fitted on a split that goes by
+        position: then they are fitted anew without those rows, until the two agree."""
+        kept: Kept = {}
+        for _ in range(MAX_SCANS):
+            plan = complete(outlook, raw, self._config, kept)
+            notes = (*raw.notes, *outlook.notes)
+            with (
+                write_errors_told(staging, raw.head.nbytes),
+                Stage(staging, plan, raw.source, open_sealer(plan.schema)) as stage,
+            ):
+                self._fold(raw, plan, stage)
+                batch = stage.finish(history, notes)
+            if not moves_with_rows(outlook, self._config.split) or _equal(kept, stage.kept):
+                return batch
+            kept = stage.kept
+            for path in staging.iterdir():
+                path.unlink()
+        raise SchemaMismatch(
+            raw.source,
+            ("what data.steps fit and which rows the checks set aside do not settle",),
+            next_step="split by a column: data.split: {by: hash, column: ...}",
+        )
+
+    def _fold(self, raw: Extract, plan: ScanPlan, stage: Stage) -> None:
+        told = time.monotonic()
+        for block in scan_blocks(raw, plan):
+            stage.add(block)
+            if time.monotonic() - told > TOLD_EVERY_S:
+                told = time.monotonic()
+                self._on_progress(f"{stage.rows:,} rows read")
 
     def _history(self) -> tuple[Accepted, ...]:
         return self._store.history(self._config.checks.history)
@@ -156,3 +181,7 @@ class DataIngestionPipeline:
             batch_id=batch_id,
             latest_time=batch.latest_time,
         )
+
+
+def _equal(a: Kept, b: Kept) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[place], b[place]) for place in a)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from agentloop.contracts.data import ColumnKind, DataSchema
 from agentloop.contracts.errors import AgentLoopError, SourceUnreadable
-from agentloop.data.arrow_block import Block, inspect_block, pack, unpack
+from agentloop.data.arrow_block import Block, Place, inspect_block, pack, unpack
 from agentloop.data.arrow_extract import ChunkParser, Extract, RawRows, TornRow
 from agentloop.data.arrow_seal import Sealer
 from agentloop.data.batch import ScanPlan
@@ -25,10 +25,8 @@ CUTTER_CPUS = 0.25  # other than a scan's, so that Ray Data does not fuse the tw
 # Ray Data fills what it may with blocks that wait; this much keeps every core busy.
 STORE_BYTES = 512 << 20
 PLACE, PART_SHIFT = "_place", 32
-_TORN = b"agentloop.torn"
+_REST = b"agentloop.rest"
 
-# The part of a source, and the chunk of the part: the same in every pass.
-Place = tuple[int, int]
 Work = Callable[[RawRows, Place], pa.Table]
 
 
@@ -73,7 +71,7 @@ def run_job(
         raise _typed(error, extract.source) from error
 
 
-def cut_head(extract: Extract, rows: int) -> list[RawRows]:
+def cut_head(extract: Extract, rows: int = BLOCK_ROWS) -> list[RawRows]:
     """The head in blocks of ``rows``, each with the torn rows that lie between its own."""
     torn = sorted(extract.torn, key=lambda row: row.number or 0)
     numbers = [row.number or 0 for row in torn]
@@ -99,7 +97,7 @@ class _Inspection:
     plan: ScanPlan
 
     def __call__(self, raw: RawRows, place: Place) -> pa.Table:
-        return pack(inspect_block(raw, self.plan))
+        return pack(inspect_block(raw, self.plan, place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +109,14 @@ class _ChunkWork:
     work: Work
 
     def __call__(self, chunk: pa.Table) -> pa.Table:
-        place: Place = (0, 0)
-        if PLACE in chunk.column_names:
-            code = chunk.column(PLACE)[0].as_py()
-            place = (code >> PART_SHIFT, code & ((1 << PART_SHIFT) - 1))
-            chunk = chunk.drop_columns(PLACE)
-        if self.parser is not None:
-            return self.work(self.parser(chunk, self.kinds), place)
-        return self.work(_detached(chunk), place)
+        if PLACE not in chunk.column_names:
+            raw, place = _detached(chunk)
+            return self.work(raw, place)
+        code = chunk.column(PLACE)[0].as_py()
+        place = (code >> PART_SHIFT, code & ((1 << PART_SHIFT) - 1))
+        chunk = chunk.drop_columns(PLACE)
+        raw = RawRows(chunk) if self.parser is None else self.parser(chunk, self.kinds)
+        return self.work(raw, place)
 
 
 def _dataset(extract: Extract, work: _ChunkWork, block_rows: int) -> Any:
@@ -127,7 +125,8 @@ def _dataset(extract: Extract, work: _ChunkWork, block_rows: int) -> Any:
     from agentloop.data.ray_parts import PartsDatasource
 
     if not extract.parts:
-        tables = [_attached(raw) for raw in cut_head(extract, block_rows)]
+        blocks = enumerate(cut_head(extract, block_rows))
+        tables = [_attached(raw, (0, number)) for number, raw in blocks]
         source = ray.data.from_arrow(tables)
         work = _ChunkWork(None, work.kinds, work.work)
     elif extract.parser is None:
@@ -149,14 +148,14 @@ def _dataset(extract: Extract, work: _ChunkWork, block_rows: int) -> Any:
     )
 
 
-def _attached(raw: RawRows) -> pa.Table:
-    """The rows with the torn ones in the schema's metadata, where a block keeps them."""
-    return raw.table.replace_schema_metadata({_TORN: pickle.dumps(raw.torn)} if raw.torn else None)
+def _attached(raw: RawRows, place: Place) -> pa.Table:
+    """The rows with all else that is known of them in the schema's metadata."""
+    return raw.table.replace_schema_metadata({_REST: pickle.dumps((raw.torn, place))})
 
 
-def _detached(table: pa.Table) -> RawRows:
-    torn = (table.schema.metadata or {}).get(_TORN)
-    return RawRows(table.replace_schema_metadata(None), pickle.loads(torn) if torn else ())
+def _detached(table: pa.Table) -> tuple[RawRows, Place]:
+    torn, place = pickle.loads((table.schema.metadata or {})[_REST])
+    return RawRows(table.replace_schema_metadata(None), torn), place
 
 
 def _typed(error: BaseException, source: str) -> AgentLoopError:

@@ -57,8 +57,9 @@ def undeclared_drops(names: list[str], config: DataSourceConfig) -> tuple[str, .
 
 
 def check_target(names: Collection[str], config: DataSourceConfig) -> None:
-    """Raises TargetMissing unless the target is one of ``names``."""
-    if config.target not in names:
+    """Raises TargetMissing unless the target is one of ``names``, or derived by a step."""
+    derived = {step.column for step in config.steps if step.kind == "derive"}
+    if config.target not in names and config.target not in derived:
         near = difflib.get_close_matches(config.target, list(names), n=1, cutoff=0.5)
         raise TargetMissing(config.target, tuple(names), near[0] if near else None)
 

@@ -127,7 +127,7 @@ def summarise_numbers(
         return Numbers(0, nulls, 0.0, 0.0, np.inf, -np.inf, empty, Ranks())
     raw = np.sort(values)
     if raw.dtype.kind == "f":
-        raw = raw + np.float64(0)  # no negative zero
+        np.add(raw, 0.0, out=raw)  # no negative zero
     ordered: Floats = raw.astype(np.float64, copy=False)
     if per_unit != 1.0:
         ordered = ordered / per_unit

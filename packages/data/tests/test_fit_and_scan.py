@@ -1,0 +1,100 @@
+"""What is fitted, is fitted on the training split of the version that is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from agentloop.contracts import DataSourceConfig
+from agentloop.data import arrow_fit
+from agentloop.data import pipeline as pipeline_module
+from agentloop.data.arrow_block import inspect_block
+from agentloop.data.arrow_extract import Extract
+from agentloop.data.arrow_seal import InlineSealer
+from agentloop.data.pipeline import DataIngestionPipeline
+from agentloop.data.ray_scan import cut_head
+from agentloop.lifecycle.arrow_split import split_rows
+
+RNG = np.random.default_rng(0)
+ROWS = 4000
+
+
+def config(**more: Any) -> DataSourceConfig:
+    return DataSourceConfig.model_validate(
+        {
+            "source": {"kind": "parquet", "path": "rows"},
+            "target": "y",
+            "checks": {"on_failure": "quarantine", "max_anomaly_rate": 1},
+            **more,
+        }
+    )
+
+
+def table() -> pa.Table:
+    sizes = RNG.lognormal(size=ROWS)
+    sizes[RNG.uniform(size=ROWS) < 0.2] = np.nan
+    ages = RNG.integers(0, 120, ROWS)
+    return pa.table(
+        {
+            "id": np.arange(ROWS) // 2,
+            "size": pa.array(sizes, from_pandas=True),
+            "age": ages,
+            "y": RNG.integers(0, 2, ROWS),
+        }
+    )
+
+
+@pytest.fixture
+def scan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Scans and seals in this process, in small blocks; gives the rows that would be stored."""
+
+    def blocks(extract: Extract, plan: Any) -> Any:
+        for number, raw in enumerate(cut_head(extract, 500)):
+            yield inspect_block(raw, plan, (0, number))
+
+    monkeypatch.setattr(pipeline_module, "start_ray", lambda _: None)
+    monkeypatch.setattr(pipeline_module, "open_sealer", InlineSealer)
+    monkeypatch.setattr(pipeline_module, "scan_blocks", blocks)
+    monkeypatch.setattr(arrow_fit, "cut_head", lambda extract: cut_head(extract, 500))
+
+    def run(rows: pa.Table, spec: DataSourceConfig) -> pa.Table:
+        staging = tmp_path / "staging"
+        staging.mkdir(exist_ok=True)
+        whole = DataIngestionPipeline(spec, home=tmp_path)
+        whole._transform(Extract("rows", "parquet", rows), staging)
+        return pq.read_table(staging / "part-00000.parquet")
+
+    return run
+
+
+def training_median(rows: pa.Table, stored: pa.Table, spec: DataSourceConfig) -> float:
+    """Of the stored rows that train, as they were before the fill."""
+    test = split_rows({}, stored.num_rows, spec.split)
+    raw = dict(zip(rows.column("_n").to_pylist(), rows.column("size").to_pylist(), strict=True))
+    values = [raw[n] for n in stored.column("_n").filter(pa.array(~test)).to_pylist()]
+    return float(np.median([v for v in values if v is not None]))
+
+
+@pytest.mark.parametrize("by", ["row", "order"])
+@pytest.mark.parametrize("cleaning", ["none", "quarantine", "unique", "drop_duplicates"])
+def test_a_median_is_that_of_the_stored_training_rows(scan: Any, by: str, cleaning: str) -> None:
+    steps: list[dict[str, Any]] = [{"kind": "impute", "columns": ["size"], "statistic": "median"}]
+    columns: dict[str, Any] = {}
+    if cleaning == "quarantine":
+        columns = {"age": {"maximum": 60}}
+    if cleaning == "unique":
+        columns = {"id": {"unique": True}}
+    if cleaning == "drop_duplicates":
+        steps.insert(0, {"kind": "drop_duplicates", "columns": ["id"]})
+    spec = config(steps=steps, columns=columns, split={"by": by})
+    rows = table().append_column("_n", pa.array(np.arange(ROWS)))
+    stored = scan(rows, spec)
+    assert (stored.num_rows == ROWS) == (cleaning == "none")
+    was_null = rows.column("size").is_null().to_numpy()
+    filled = stored.column("size").to_numpy()[was_null[stored.column("_n").to_numpy()]]
+    assert set(filled.tolist()) == {training_median(rows, stored, spec)}
