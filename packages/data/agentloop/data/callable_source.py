@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +17,14 @@ from agentloop.contracts.errors import SourceNotFound, SourceUnreadable
 from agentloop.data.fingerprint import module_file
 
 
-def call_source(target: str, base_dir: Path) -> Any:
-    """What the function returns. Raises SourceNotFound if there is no such module or function,
-    SourceUnreadable with the function's own message if it raises."""
+@contextmanager
+def called_source(target: str, base_dir: Path, since: str | None = None) -> Iterator[Any]:
+    """What the function returns, for as long as its modules can be imported: a generator runs only
+    as it is read. A parameter named ``since`` is given ``since``.
+
+    Raises SourceNotFound if there is no such module or function, SourceUnreadable with the
+    function's own message if it raises.
+    """
     module_name, function_name = target.split(":")
     with _beside(base_dir, module_name.split(".")[0]):
         module = _load(module_name, base_dir, target)
@@ -28,12 +34,40 @@ def call_source(target: str, base_dir: Path) -> Any:
             near = difflib.get_close_matches(function_name, names, n=1)
             hint = f"did you mean {module_name}:{near[0]}?" if near else f"define {function_name}()"
             raise SourceNotFound(target, next_step=hint)
-        try:
-            return function()
-        except (Exception, SystemExit) as error:
-            raise SourceUnreadable(
-                target, _told(error), next_step=f"mend {function_name}() in {module_name}"
-            ) from error
+        given = {"since": since} if _takes_since(function) else {}
+        with _own_errors(target):
+            value = function(**given)
+        yield value
+
+
+def frames_of(value: Any, target: str) -> Iterator[Any]:
+    """What an iterator yields, or the value alone. Raises SourceUnreadable with the function's own
+    message if it raises."""
+    frames = value if isinstance(value, Iterator) else iter((value,))
+    while True:
+        with _own_errors(target):
+            try:
+                frame = next(frames)
+            except StopIteration:
+                return
+        yield frame
+
+
+@contextmanager
+def _own_errors(target: str) -> Iterator[None]:
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        module_name, function_name = target.split(":")
+        step = f"mend {function_name}() in {module_name}"
+        raise SourceUnreadable(target, _told(error), next_step=step) from error
+
+
+def _takes_since(function: Callable[..., Any]) -> bool:
+    try:
+        return "since" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # built in
+        return False
 
 
 def _load(name: str, base_dir: Path, target: str) -> ModuleType:

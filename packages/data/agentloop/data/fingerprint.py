@@ -6,36 +6,61 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 from agentloop.contracts.errors import EmptySource, SourceNotFound, SourceUnreadable
 from agentloop.contracts.spec import CallableSource, DataSourceConfig
-from agentloop.data.locate import locate_files
+from agentloop.contracts.spec_data import IdxSource, SqlSource
+from agentloop.data.gzip_stream import READ_BYTES
+from agentloop.data.locate import folder_keys, is_remote, locate_files
+from agentloop.data.source_file import SourceFile
 
 
 def source_fingerprint(source_config: DataSourceConfig, base_dir: Path) -> str:
     """sha256 (hex) of what the source holds.
 
-    Files: their bytes, streamed. A callable: the code of its module and of the modules beside
+    Files: their bytes, streamed, and the ``key=value`` folders they are in. SQL and S3: what their
+    servers tell of them. A callable: the code of its module and of the modules beside
     loop.yaml that it imports, and the versions of the installed packages that these import; what
     the function itself reads is not seen. Raises SourceNotFound, EmptySource, SourceUnreadable.
     """
-    digest = hashlib.sha256()
     source = source_config.source
+    if isinstance(source, SqlSource):
+        from agentloop.data.sql_extract import fingerprint_sql
+
+        return fingerprint_sql(source, base_dir)
+    digest = hashlib.sha256()
     if isinstance(source, CallableSource):
         for part in _code_parts(source, base_dir):
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()
-    try:
-        paths = locate_files(source, base_dir)
-        if not any(path.stat().st_size for path in paths):
-            raise EmptySource(source.path)
-        for path in paths:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    except OSError as error:
-        raise SourceUnreadable(source.path, error.strerror or str(error)) from None
+    if is_remote(source.path):
+        from agentloop.data.s3_files import fingerprint_s3
+
+        return fingerprint_s3(source)
+    files = locate_files(source, base_dir)
+    if isinstance(source, IdxSource):
+        files += locate_files(source.model_copy(update={"path": source.labels}), base_dir)
+    for part in _file_parts(files, source.path):
+        digest.update(part)
     return digest.hexdigest()
+
+
+def _file_parts(files: tuple[SourceFile, ...], source: str) -> Iterator[bytes]:
+    try:
+        if not any(file.size for file in files):
+            raise EmptySource(source)
+        for file in files:
+            for key, value in folder_keys(file).items():
+                yield f"{key}={value}\0".encode()
+            digest = hashlib.sha256()
+            with file.open() as stream:
+                while block := stream.read(READ_BYTES):
+                    digest.update(block)
+            yield digest.digest()
+    except OSError as error:
+        raise SourceUnreadable(source, error.strerror or str(error)) from None
 
 
 def module_file(module: str, base_dir: Path) -> Path | None:

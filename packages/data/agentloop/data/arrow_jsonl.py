@@ -1,0 +1,191 @@
+"""JSON lines into pyarrow tables: Arrow reads a chunk at once; where it refuses, each line is
+judged by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+
+from agentloop.contracts.data import ColumnKind
+from agentloop.contracts.errors import SchemaMismatch, SourceUnreadable
+from agentloop.data.arrow_chunks import unpack_chunk
+from agentloop.data.arrow_extract import RawRows, TornRow
+from agentloop.data.arrow_table import KeyColumns, check_schema, first_line
+from agentloop.data.csv_cut import Cut
+from agentloop.data.jsonl_lines import judge_line, nests_deep
+
+MAX_TORN = 50_000
+TORN_TEXT = 200
+MAX_RELAXED = 20
+
+Kinds = Mapping[str, ColumnKind]
+_TYPES: dict[ColumnKind, pa.DataType] = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+}
+_CLASH = re.compile(r"Column\(/(.*)\) changed from", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlParser:
+    """Parses what ``JsonlPart`` cuts. ``columns`` are those of the source's beginning."""
+
+    source: str
+    columns: tuple[str, ...]
+    keys: KeyColumns
+
+    def __call__(self, chunk: pa.Table, kinds: Kinds) -> RawRows:
+        """Columns that a chunk lacks are null. Raises SourceUnreadable; SchemaMismatch for a
+        column that the beginning does not have."""
+        sheet, cut = unpack_chunk(chunk)
+        known = {name: kinds.get(name, "text") for name in self.columns}
+        raw = parse_lines(sheet.shown, cut, known)
+        new = [name for name in raw.table.column_names if name not in known]
+        if new:
+            told = [f"column '{name}' is not in the first rows of {sheet.below}" for name in new]
+            hint = "give the first row every key (null will do), or mend those rows"
+            raise SchemaMismatch(self.source, tuple(told[:10]), next_step=hint)
+        table = raw.table.select(self.columns)
+        return RawRows(self.keys.added_to(table, dict(sheet.keys), sheet.shown), raw.torn)
+
+
+def parse_lines(shown: str, cut: Cut, kinds: Kinds) -> RawRows:
+    """Rows with the columns of ``kinds`` first: as those kinds where every value fits, else of the
+    type that the values have, or as text where they have several. Other columns are inferred.
+
+    Raises SourceUnreadable for a column of several types that ``kinds`` does not have.
+    """
+    torn: tuple[TornRow, ...] = ()
+    data = cut.data
+    try:
+        if nests_deep(data):
+            raise pa.ArrowInvalid("too deep")
+        table = _read_relaxed(data, kinds)
+    except pa.ArrowInvalid:
+        rows, torn = _judged(shown, data)
+        data = b"\n".join(line for line, _ in rows)
+        table = _read_judged(shown, data, rows, kinds)
+    check_schema(table.schema, shown)
+    for name, kind in kinds.items():
+        table = _as_kind(table, name, kind)
+    return RawRows(table, torn)
+
+
+def _read_judged(
+    shown: str, data: bytes, rows: list[tuple[bytes, dict[str, Any]]], kinds: Kinds
+) -> pa.Table:
+    if not rows:
+        return pa.table({name: pa.array([], pa.string()) for name in kinds})
+    try:
+        return _read_relaxed(data, kinds)
+    except pa.ArrowInvalid as error:
+        clash = _CLASH.search(str(error))
+        if clash is None or clash.group(1) not in kinds:
+            raise SourceUnreadable(shown, first_line(error)) from None
+    names = dict.fromkeys([*kinds, *(name for _, row in rows for name in row)])
+    return pa.table({name: _texts([row.get(name) for _, row in rows]) for name in names})
+
+
+def _read_relaxed(data: bytes, kinds: Kinds) -> pa.Table:
+    """Read with the types of ``kinds``, letting go of those that the values contradict."""
+    types = {name: _TYPES.get(kind, pa.string()) for name, kind in kinds.items()}
+    for _ in range(MAX_RELAXED):
+        try:
+            return _read(data, types)
+        except pa.ArrowInvalid as error:
+            clash = _CLASH.search(str(error))
+            if clash is not None and clash.group(1) in types:
+                del types[clash.group(1)]
+            elif "Failed to convert JSON to int64" in str(error):
+                whole = {name for name, kind in types.items() if kind == pa.int64()}
+                if not whole:
+                    raise
+                types |= dict.fromkeys(whole, pa.float64())
+            else:
+                raise
+    return _read(data, {})
+
+
+def _read(data: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
+    table = pa.json.read_json(
+        pa.BufferReader(data),
+        # One block: types are inferred from the first block alone.
+        read_options=pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
+        parse_options=pa.json.ParseOptions(
+            explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="infer"
+        ),
+    )
+    table.validate(full=True)
+    return table
+
+
+def _as_kind(table: pa.Table, name: str, kind: ColumnKind) -> pa.Table:
+    """Numbers in a column of another kind as text that does not depend on their neighbours: 1 and
+    not 1.0 where another row has 2.5; a column that is not there as nulls."""
+    if name not in table.column_names:
+        return table.append_column(name, pa.nulls(table.num_rows, _TYPES.get(kind, pa.string())))
+    index = table.column_names.index(name)
+    column = table.column(index)
+    if kind == "integer" and pa.types.is_floating(column.type):
+        try:
+            return table.set_column(index, name, column.cast(pa.int64()))
+        except pa.ArrowInvalid:
+            return table
+    if kind in ("category", "text") and pa.types.is_floating(column.type):
+        whole = pc.and_(pc.equal(column, pc.floor(column)), pc.less(pc.abs(column), 2.0**53))
+        digits = pc.if_else(whole, column, 0.0).cast(pa.int64()).cast(pa.string())
+        texts = pc.if_else(whole, digits, column.cast(pa.string()))
+        return table.set_column(index, name, texts)
+    return table
+
+
+def _judged(
+    shown: str, data: bytes
+) -> tuple[list[tuple[bytes, dict[str, Any]]], tuple[TornRow, ...]]:
+    rows: list[tuple[bytes, dict[str, Any]]] = []
+    torn: list[TornRow] = []
+    for line in data.split(b"\n"):
+        if not line.strip():
+            continue
+        value, reason = judge_line(line)
+        if value is not None:
+            rows.append((line, value))
+            continue
+        number = len(rows) + len(torn) + 1
+        torn.append(TornRow(number, line[:TORN_TEXT].decode("utf-8", "replace"), reason))
+        if len(torn) == MAX_TORN:
+            raise all_torn(shown, tuple(torn))
+    return rows, tuple(torn)
+
+
+def all_torn(shown: str, rows: tuple[TornRow, ...]) -> SourceUnreadable:
+    told = "; ".join(f"data row {row.number} {row.reason}" for row in rows[:3])
+    return SourceUnreadable(
+        shown,
+        f"hardly a line of it is a JSON object: {told}",
+        next_step="write one JSON object a line",
+    )
+
+
+def _texts(values: list[Any]) -> pa.Array:
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) <= 1 or kinds == {int, float}:
+        try:
+            return pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            pass
+    return pa.array(
+        [
+            value if value is None or isinstance(value, str) else json.dumps(value)
+            for value in values
+        ],
+        pa.string(),
+    )
