@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,16 @@ from agentloop.contracts import (
     DataBatch,
     DataQualityError,
     DataSourceConfig,
+    EmptySource,
     SchemaMismatch,
     SourceUnreadable,
 )
 from agentloop.data import DataIngestionPipeline
+from agentloop.data.arrow_extract import Extract
+from agentloop.data.arrow_fit import complete
 from agentloop.data.arrow_plan import plan_scan
 from agentloop.data.arrow_source import extract_source
+from agentloop.data.batch import ScanPlan
 from agentloop.data.ray_scan import scan_blocks
 from agentloop.lifecycle.arrow_dataset import read_columns
 
@@ -56,6 +59,10 @@ def pipeline(folder: Path, kind: str = "csv", **more: Any) -> DataIngestionPipel
         {"source": {"kind": kind, "path": f"rows.{kind}"}, "target": "y", **more}
     )
     return DataIngestionPipeline(config, name="demo", base_dir=folder, home=folder / "home")
+
+
+def planned(extract: Extract, config: DataSourceConfig) -> ScanPlan:
+    return complete(plan_scan(extract, config), extract, config)
 
 
 async def ingest(folder: Path, **more: Any) -> DataBatch:
@@ -136,7 +143,7 @@ async def test_ray_is_asked_for_once_and_only_after_the_source_was_read(folder: 
     whole._ray_ready = lambda: asked.append("ray")
     await whole.ingest_batch("monday")
     assert asked == ["ray"]
-    (folder / "rows.csv").write_text("size,town,y\n1,2\n")
+    (folder / "rows.csv").write_text("size,size,y\n1,2,3\n")
     with pytest.raises(SourceUnreadable):
         await whole.ingest_batch("tuesday")
     assert asked == ["ray"]
@@ -149,52 +156,70 @@ async def test_large_files_are_streamed_to_the_same_rows(folder: Path, kind: str
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet", row_group_size=100)
     extract = extract_source(config, folder, large_bytes=1)
-    assert extract.files
-    plan, _ = plan_scan(extract, config, None)
-    blocks = list(scan_blocks(extract, plan, config))
+    assert extract.parts
+    blocks = list(scan_blocks(extract, planned(extract, config)))
     sizes = pa.concat_tables([block.rows for block in blocks]).column("size").to_numpy()
     np.testing.assert_allclose(sizes, SIZES)
 
 
-async def test_a_large_file_that_breaks_off_is_told(folder: Path) -> None:
+async def test_a_large_file_that_turns_to_garbage_is_told(folder: Path) -> None:
     config = pipeline(folder)._config
     whole = extract_source(config, folder, large_bytes=1)
-    plan, _ = plan_scan(whole, config, None)
-    write_csv(folder, SIZES, "1,2,3,4,5\n")
+    plan = planned(whole, config)
+    with (folder / "rows.csv").open("ab") as file:
+        file.write(b"\xff\xfe\x00" * 50)
     with pytest.raises(SourceUnreadable, match=r"rows\.csv"):
-        list(scan_blocks(whole, plan, config))
+        list(scan_blocks(whole, plan))
+
+
+async def test_torn_rows_reject_or_are_set_aside_with_their_text(folder: Path) -> None:
+    write_csv(folder, SIZES, "1,2,3,4,5\n")
+    with pytest.raises(DataQualityError, match="1 row cannot be read"):
+        await ingest(folder)
+    batch = await ingest(folder, checks={"on_failure": "quarantine"})
+    finding = next(f for f in batch.validation.findings if f.check == "torn")
+    assert (batch.version.rows, finding.rows[0]["#"], finding.examples) == (
+        1800,
+        "1801",
+        ("1,2,3,4,5",),
+    )
 
 
 async def test_blocks_do_not_change_the_outcome(folder: Path) -> None:
     config = pipeline(folder)._config
     extract = extract_source(config, folder)
-    plan, _ = plan_scan(extract, config, None)
-    one = list(scan_blocks(extract, plan, config))
-    many = list(scan_blocks(extract, plan, config, block_rows=100))
+    plan = planned(extract, config)
+    one = list(scan_blocks(extract, plan))
+    many = list(scan_blocks(extract, plan, block_rows=100))
     assert (len(one), len(many)) == (1, 18)
     rows = [pa.concat_tables([block.rows for block in blocks]) for blocks in (one, many)]
     assert rows[0].equals(rows[1])
 
 
-@pytest.mark.parametrize(
-    ("path", "target", "rows"),
-    [
-        ("telco_churn", "Churn", 7043),
-        ("wine_quality", "quality", 6497),
-        ("wine_quality/winequality-red.csv", "quality", 1599),
-    ],
-)
-async def test_public_files_are_read_as_they_come(
-    tmp_path: Path, path: str, target: str, rows: int
-) -> None:
-    shared = os.environ.get("AGENTLOOP_SHARED")
-    beside = [parent / "shared" for parent in Path(__file__).parents]
-    roots = [Path(shared)] if shared else beside
-    data = next((root / "data" for root in roots if (root / "data" / path).exists()), None)
-    if data is None:
-        pytest.skip("the shared data sets are not here")
-    source = {"kind": "csv", "path": str(data / path)}
-    config = DataSourceConfig.model_validate({"source": source, "target": target})
-    batch = await DataIngestionPipeline(config, home=tmp_path).ingest_batch("first")
-    assert batch.version.rows == rows
-    assert batch.version.schema.column(target).kind == "category"
+async def test_a_batch_is_the_same_in_one_file_or_many(folder: Path) -> None:
+    whole = await ingest(folder)
+    header, *lines = (folder / "rows.csv").read_text().splitlines(keepends=True)
+    (folder / "cut").mkdir()
+    for number, start in enumerate(range(0, 1800, 300)):
+        text = header + "".join(lines[start : start + 300])
+        (folder / "cut" / f"{number}.csv").write_text(text)
+    cut = await ingest(folder, source={"kind": "csv", "path": "cut"})
+    assert (cut.version.version, cut.profile) == (whole.version.version, whole.profile)
+
+
+async def test_since_last_takes_what_is_new(folder: Path) -> None:
+    days = [f"2026-01-{1 + i // 24:02}T{i % 24:02}:00:00" for i in range(480)]
+
+    def write(days: list[str]) -> None:
+        lines = [f"{day},{i % 2}" for i, day in enumerate(days)]
+        (folder / "rows.csv").write_text("at,y\n" + "\n".join(lines) + "\n")
+
+    source = {"kind": "csv", "path": "rows.csv", "time_column": "at", "since": "last"}
+    write(days[:240])
+    first = await ingest(folder, source=source)
+    assert (first.version.rows, first.version.latest_time) == (240, "2026-01-10T23:00:00")
+    with pytest.raises(EmptySource, match="nothing later than 2026-01-10T23:00:00"):
+        await ingest(folder, source=source)
+    write(days)
+    second = await ingest(folder, source=source)
+    assert (second.version.rows, second.version.parent) == (240, first.version.version)
