@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -26,6 +27,7 @@ from agentloop.lifecycle import Registry, Trigger, advance, open_signer
 from agentloop.loop.arrow_example_request import write_example_request
 from agentloop.loop.events import EventLog
 from agentloop.loop.home import StateFolder
+from agentloop.loop.lineage import LoopLineage, open_loop_lineage, recorded
 from agentloop.loop.operations import remember_spec
 from agentloop.loop.progress import Progress
 from agentloop.loop.ray_cluster import RayCluster
@@ -68,6 +70,7 @@ class Conductor:
 
     # --- the stages ------------------------------------------------------------------------------
 
+    @recorded
     async def ingest(self) -> StageOutcome:
         pipeline = DataIngestionPipeline(
             self.spec.data,
@@ -84,6 +87,7 @@ class Conductor:
         summary = f"{version.rows:,} rows, {columns} columns, version {version.version}"
         return StageOutcome(to_dict(version), summary)
 
+    @recorded
     async def train(self, dataset: dict[str, Any], training_round: int) -> StageOutcome:
         from agentloop.training import ModelTrainingPipeline, TrainingConfig
 
@@ -112,6 +116,7 @@ class Conductor:
             to_dict(result), f"version {model.version}, {_headline(result.metrics)}"
         )
 
+    @recorded
     async def validate(self, version: dict[str, Any]) -> StageOutcome:
         from agentloop.validation import ModelValidationPipeline
 
@@ -142,6 +147,7 @@ class Conductor:
         verdict = "approved" if approved else "rejected"
         return StageOutcome(value, f"{verdict}: {passed} of {len(report.test_results)} suites pass")
 
+    @recorded
     async def deploy(self, version: dict[str, Any]) -> StageOutcome:
         model = self.registry().get(str(version["model"]), str(version["version"]))
         result = await (await self.deployment()).deploy_model(model)
@@ -156,6 +162,7 @@ class Conductor:
         value = {**to_dict(result), "request": str(request)}
         return StageOutcome(value, "; ".join(result.reasons) or "all traffic")
 
+    @recorded
     async def monitor(self, version: dict[str, Any]) -> StageOutcome:
         from agentloop.monitoring import start_monitoring
 
@@ -168,6 +175,12 @@ class Conductor:
         return StageOutcome(value, f"watching {model.version}")
 
     # --- what they share -------------------------------------------------------------------------
+
+    @cached_property
+    def lineage(self) -> LoopLineage:
+        """Where the stages' lineage goes."""
+        root, note = self.home.root, self.progress.note
+        return open_loop_lineage(self.spec.name, self.key, root, self.now, note)
 
     def registry(self) -> Registry:
         """The MLflow registry of the state folder."""
