@@ -66,6 +66,15 @@ def test_the_tree_goes_from_the_source_to_the_endpoint(home):
     ]
 
 
+def test_a_second_source_of_one_run_points_to_the_first(home):
+    run = lineage_run("agentloop", "churn.ingest", "1")
+    second = replace(SOURCE, name="/more.csv", uri="file:/more.csv")
+    open_lineage(home / "home", {}).emit(LineageEvent("COMPLETE", NOW, run, (SOURCE, second)))
+    lines = agentloop(home, "d1").stdout.splitlines()
+    assert lines[-2] == "source file:/more.csv"
+    assert lines[-1].endswith("0.0 s (above)")
+
+
 def test_columns_are_shown_where_asked_for(home):
     assert "ratio ← a  a / b" in agentloop(home, "d1", "--columns").stdout
     assert "ratio" not in agentloop(home, "d1").stdout

@@ -39,11 +39,14 @@ def print_lineage(graph: LineageGraph, columns: bool, stream: TextIO) -> None:
 
 
 def _grow(tree: Tree, graph: LineageGraph, node: str, shown: set[str]) -> None:
-    """A node is shown once: below the first that leads to it."""
+    """A node is shown once: below the first that leads to it. A second source says so."""
     shown.add(node)
     for target in graph.after(node):
+        label = _label(graph.nodes[target])
         if target not in shown:
-            _grow(tree.add(_label(graph.nodes[target])), graph, target, shown)
+            _grow(tree.add(label), graph, target, shown)
+        elif node in graph.roots:
+            tree.add(label.append(" (above)", style="dim"))
 
 
 def _label(node: LineageNode) -> Text:
