@@ -13,15 +13,11 @@ if TYPE_CHECKING:
     from agentloop.contracts.data import DataProfile, DatasetVersion
     from agentloop.data.history import Acceptance
 
+NOTHING_YET = "Nothing was accepted yet. Start with: agentloop ingest <loop.yaml>"
 REFERENCE = "the beginning of a version, latest, or latest~1 for the one before"
-EPILOG = (
-    "Versions are pushed to data.remote of loop.yaml. After that was changed, push the earlier "
-    "ones too with: cd .agentloop/data/repo && dvc push --all-tags"
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = EPILOG
     parser.set_defaults(print_usage=parser.print_usage)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     log = _add(actions, "log", "show which versions were accepted, the last one first")
@@ -38,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     profile = _add(actions, "profile", "print where the page of a version's profile is")
     profile.add_argument("name", help="the dataset")
     profile.add_argument("version", nargs="?", default="latest", help=REFERENCE)
+    _add(actions, "push", "push all versions, also those from before data.remote was changed")
 
 
 def run(context: Context) -> int:
@@ -88,7 +85,7 @@ def _log(context: Context) -> int:
     if context.options.json:
         context.print_json([to_dict(accepted) for accepted in shown])
     elif not shown:
-        print("Nothing was accepted yet. Start with: agentloop run <loop.yaml>", file=sys.stderr)
+        print(NOTHING_YET, file=sys.stderr)
     else:
         from agentloop.cli.rich_data import print_log
 
@@ -147,11 +144,25 @@ def _profile(context: Context) -> int:
     return 0
 
 
+def _push(context: Context) -> int:
+    from agentloop.data.dvc_versions import push_all
+
+    pushed = push_all(_data_dir(context))
+    if context.options.json:
+        context.print_json({"remote": pushed.remote, "files": pushed.files})
+    elif not pushed.remote:
+        print(NOTHING_YET, file=sys.stderr)
+    else:
+        context.print(f"{pushed.files} files pushed to {pushed.remote}")
+    return 0
+
+
 _ACTIONS: dict[str, Callable[[Context], int]] = {
     "log": _log,
     "diff": _diff,
     "checkout": _checkout,
     "profile": _profile,
+    "push": _push,
 }
 
 

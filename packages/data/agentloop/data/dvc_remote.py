@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentloop.contracts.errors import VersioningFailed
 from agentloop.data.files import DISK_FULL
@@ -56,14 +56,24 @@ def remote_of(spec: RemoteSpec | None, folder: Path) -> DvcRemote:
     return DvcRemote("r" + hashlib.sha256(place.encode()).hexdigest()[:11], settings)
 
 
+def config_of(remotes: Mapping[str, DvcRemote], current: str) -> dict[str, dict[str, Any]]:
+    """DVC's configuration. Cached files are linked to, never copied, where that is possible: with
+    ``hardlink`` first DVC takes what it adds by a link too."""
+    return {
+        "core": {"analytics": False, "check_update": False, "remote": current},
+        "cache": {"type": ["hardlink", "copy"]},
+        "remote": {remote.name: dict(remote.settings) for remote in remotes.values()},
+    }
+
+
 def config_text(remotes: Mapping[str, DvcRemote], current: str) -> str:
-    """DVC's configuration file. Cached files are linked to, never copied, where that is possible:
-    with ``hardlink`` first DVC takes what it adds by a link too."""
+    """``config_of`` as the file that DVC reads, for whoever uses DVC's command line there."""
+    settings = config_of(remotes, current)
     config = configparser.ConfigParser(interpolation=None)
-    config["core"] = {"analytics": "false", "check_update": "false", "remote": current}
-    config["cache"] = {"type": "hardlink,copy"}
-    for remote in remotes.values():
-        config[f"'remote \"{remote.name}\"'"] = dict(remote.settings)
+    config["core"] = {name: str(value).lower() for name, value in settings["core"].items()}
+    config["cache"] = {"type": ",".join(settings["cache"]["type"])}
+    for name, values in settings["remote"].items():
+        config[f"'remote \"{name}\"'"] = values
     file = io.StringIO()
     config.write(file)
     return file.getvalue()
@@ -95,7 +105,7 @@ def told(run: Callable[[], None], remote: DvcRemote | None = None) -> None:
             if isinstance(cause, OSError) and cause.errno in DISK_FULL:
                 raise cause from error
             if remote is not None and remote.name != LOCAL:
-                if isinstance(error, OSError) or family in _FOREIGN:
+                if isinstance(error, (OSError, ImportError)) or family in _FOREIGN:
                     raise _remote_failed(remote, cause) from error
             elif family == "dvc" or isinstance(error, sqlite3.Error):
                 raise VersioningFailed(f"DVC: {_first_line(cause)}") from error

@@ -8,15 +8,12 @@ repo/datasets/<name>.version.json  in git: what the version is, but for its comm
 remote/                            DVC's remote, a folder by default
 
 The rows here, in DVC's cache and in the version's own folder are hard links to one read-only file,
-where the file system has links; those in the remote are a second copy. To push all versions to a
-remote that was changed: ``cd repo && dvc push --all-tags``.
+where the file system has links; those in the remote are a second copy.
 """
 
 from __future__ import annotations
 
 import filecmp
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -28,14 +25,24 @@ from typing import TYPE_CHECKING, Any
 
 from agentloop.contracts.errors import VersioningFailed
 from agentloop.data.checkout_failed import CheckoutFailed
-from agentloop.data.dvc_remote import LOCAL, DvcRemote, config_text, read_remotes, remote_of, told
-from agentloop.data.files import READ_ONLY, link_or_copy, write_atomically
+from agentloop.data.dvc_cache import DvcCache
+from agentloop.data.dvc_remote import (
+    LOCAL,
+    DvcRemote,
+    config_of,
+    config_text,
+    read_remotes,
+    remote_of,
+    told,
+)
+from agentloop.data.files import link_or_copy, write_atomically
 from agentloop.data.git_repo import GitRepo
 
 if TYPE_CHECKING:
     from agentloop.contracts.spec_data import RemoteSpec
 
 TEXTS = ("schema", "profile", "version")
+Remotes = tuple[dict[str, DvcRemote], str]
 _POINTER = re.compile(r"md5: ([0-9a-f]{32}\.dir)")
 
 
@@ -50,6 +57,7 @@ class DvcRepo:
         self._data_dir = data_dir.resolve()
         self._root = self._data_dir / "repo"
         self._git = GitRepo(self._root, lock)
+        self._cache = DvcCache(self._root / ".dvc" / "cache")
 
     def record(
         self,
@@ -69,16 +77,16 @@ class DvcRepo:
         tag = f"{name}/{version}"
         if known := self._git.tag_commit(tag):
             return known
-        remote = self._configure(remote_of(spec, self._remote))
+        remotes = self._remotes(spec)
         self._mend()
+        self._pending.touch()
         subject = f"{name} {version}"
-        commit = self._git.commit_titled(
-            subject
-        )  # of a recording that was cut short before its tag
+        # A recording that was cut short between the two has a commit and no tag.
+        commit = self._git.commit_titled(subject)
         if not commit:
-            self._pending.touch()
             self._place(name, folder, texts)
-            self._track(name, folder, remote)
+            self._track(name, folder, remotes)
+            write_atomically(self._config, config_text(*remotes))
             tracked = [f"datasets/{name}.dvc", *(f"datasets/{name}.{noun}.json" for noun in TEXTS)]
             self._git.run("add", "--", ".dvc", ".dvcignore", "datasets/.gitignore", *tracked)
             self._git.run("commit", "-q", "--allow-empty", "-m", subject)
@@ -96,15 +104,31 @@ class DvcRepo:
         tag = f"{name}/{version}"
         if not self._git.tag_commit(tag):
             raise CheckoutFailed(f"git has no tag {tag}")
-        pointer = _POINTER.search(self._git.show(tag, f"datasets/{name}.dvc") or "")
-        if pointer is None:
-            raise CheckoutFailed(f"the tag {tag} has no pointer of DVC")
-        if not self._whole(pointer[1]):
-            self._fetch(name, tag, pointer[1])
-        for member in self._members(pointer[1]):
-            shutil.copyfile(self._object(member["md5"]), folder / Path(member["relpath"]).name)
+        pointer = self._pointer(tag)
+        if not self._cache.is_whole(pointer):
+            self._fetch(name, tag, pointer)
+        for part, path in self._cache.members(pointer).items():
+            shutil.copyfile(path, folder / Path(part).name)
         paths = {noun: f"datasets/{name}.{noun}.json" for noun in TEXTS}
         return {noun: self._git.show(tag, path) or "" for noun, path in paths.items()}
+
+    def push_all(self) -> tuple[str, int]:
+        """Push every tagged version to the remote in use, where it is not there yet; returns
+        where that is, and how many files went. Raises VersioningFailed."""
+        self._prepare()
+        remotes, current = self._known_remotes()
+        for tag in self._git.run("tag").splitlines():
+            name, pointer = tag.rpartition("/")[0], self._pointer(tag)
+            if not self._cache.has(pointer):
+                self._fetch(name, tag, pointer)
+        pushed: list[int] = []
+
+        def run() -> None:
+            with self._dvc((remotes, current)) as repo:
+                pushed.append(repo.push(all_tags=True, workspace=False))
+
+        told(run, remotes[current])
+        return remotes[current].url, sum(pushed)
 
     @property
     def _pending(self) -> Path:
@@ -125,9 +149,9 @@ class DvcRepo:
 
     def _prepare(self) -> None:
         """Make the repository, or go on where a killed run stopped making it."""
-        self._git.unlock()
-        (self._root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
         ready = self._root / ".git" / "agentloop-ready"
+        if self._pending.exists() or not ready.exists():
+            self._git.unlock()
         if ready.exists():
             return
         self._git.init()
@@ -140,31 +164,23 @@ class DvcRepo:
         with _variable("DVC_SITE_CACHE_DIR", str(self._site)):  # opened before there is a setting
             Repo.init(str(self._root), force=True).close()
 
-    def _configure(self, remote: DvcRemote) -> DvcRemote:
-        """Push to ``remote`` from now on; earlier ones stay known, for what lies there."""
-        before = self._config.read_text(encoding="utf-8")
-        known = {
-            **read_remotes(before)[0],
-            LOCAL: remote_of(None, self._remote),
-            remote.name: remote,
-        }
-        text = config_text(known, remote.name)
-        if text != before:
-            write_atomically(self._config, text)
-        return remote
+    def _remotes(self, spec: RemoteSpec | None) -> Remotes:
+        """Those that are known and the name of the one to push to: that of ``spec``, which is
+        written down once it has taken something. Earlier ones stay, for what lies there."""
+        remote = remote_of(spec, self._remote)
+        return {**self._known_remotes()[0], remote.name: remote}, remote.name
+
+    def _known_remotes(self) -> Remotes:
+        known, current = read_remotes(self._config.read_text(encoding="utf-8"))
+        return {**known, LOCAL: remote_of(None, self._remote)}, current
 
     def _mend(self) -> None:
-        """After a recording that was cut short, drop objects that DVC did not finish.
-
-        DVC makes an object read-only last, and takes one that exists for one that is whole.
-        """
+        """Drop what a recording that was cut short did not finish."""
         if not self._pending.exists():
             return
         shutil.rmtree(self._site, ignore_errors=True)
-        for store in (self._root / ".dvc" / "cache", self._remote):
-            for path in (store / "files" / "md5").glob("*/*"):
-                if path.stat().st_mode & 0o777 != READ_ONLY and not _is_named_by_content(path):
-                    path.unlink()
+        for store in (self._cache, DvcCache(self._remote)):
+            store.drop_unfinished()
 
     def _place(self, name: str, folder: Path, texts: Mapping[str, str]) -> None:
         """Put a version's files where DVC and git track them."""
@@ -175,17 +191,18 @@ class DvcRepo:
         for noun in TEXTS:
             write_atomically(rows.with_name(f"{name}.{noun}.json"), texts[noun])
 
-    def _track(self, name: str, folder: Path, remote: DvcRemote) -> None:
+    def _track(self, name: str, folder: Path, remotes: Remotes) -> None:
         rows = self._root / "datasets" / name
 
         def run() -> None:
-            with self._dvc() as repo:
+            with self._dvc(remotes) as repo:
                 repo.add([str(rows)])
                 if not self._share(rows, folder):
-                    self._drop_damaged(name)
+                    pointer = _POINTER.search(rows.with_name(f"{name}.dvc").read_text())
+                    self._cache.drop_damaged(pointer[1] if pointer else "")
                     _link_parts(folder, rows)
                     repo.add([str(rows)])
-                told(partial(repo.push, targets=[f"{rows}.dvc"]), remote)
+                told(partial(repo.push, targets=[f"{rows}.dvc"]), remotes[0][remotes[1]])
 
         told(run)
 
@@ -203,28 +220,17 @@ class DvcRepo:
             twin.replace(part)
         return True
 
-    def _drop_damaged(self, name: str) -> None:
-        """Drop the objects of the version in the work tree that are not what their name says."""
-        pointer = (self._root / "datasets" / f"{name}.dvc").read_text(encoding="utf-8")
-        found = _POINTER.search(pointer)
-        for member in self._members(found[1]) if found else ():
-            path = self._object(member["md5"])
-            if not _is_named_by_content(path):
-                path.unlink()
-
     def _fetch(self, name: str, tag: str, pointer: str) -> None:
         """Bring a version's objects into the cache, from the first remote that has them."""
-        for path in (self._object(pointer), *map(self._member_object, self._members(pointer))):
-            if path.is_file() and not _is_named_by_content(path):
-                path.unlink()
-        remotes, current = read_remotes(self._config.read_text(encoding="utf-8"))
+        self._cache.drop_damaged(pointer)
+        remotes, current = self._known_remotes()
         failure: VersioningFailed | None = None
         for remote in sorted(remotes.values(), key=lambda other: other.name != current):
             try:
                 told(partial(self._fetch_from, remote, name, tag), remote)
             except VersioningFailed as error:
                 failure = failure or error
-            if self._whole(pointer):
+            if self._cache.is_whole(pointer):
                 return
         reason = f" ({failure.reason})" if failure else ""
         raise CheckoutFailed(
@@ -233,42 +239,31 @@ class DvcRepo:
         )
 
     def _fetch_from(self, remote: DvcRemote, name: str, tag: str) -> None:
-        with self._dvc() as repo:
+        with self._dvc(self._known_remotes()) as repo:
             targets = [f"datasets/{name}.dvc"]
             repo.fetch(targets=targets, revs=[tag], workspace=False, remote=remote.name)
 
-    def _whole(self, pointer: str) -> bool:
-        """Whether the cache has all of a version, byte for byte."""
-        if not _is_named_by_content(self._object(pointer)):
-            return False
-        return all(_is_named_by_content(self._member_object(m)) for m in self._members(pointer))
-
-    def _members(self, pointer: str) -> list[dict[str, Any]]:
-        try:
-            members: list[dict[str, Any]] = json.loads(self._object(pointer).read_bytes())
-        except (FileNotFoundError, ValueError):
-            return []
-        return members
-
-    def _member_object(self, member: dict[str, Any]) -> Path:
-        return self._object(member["md5"])
-
-    def _object(self, digest: str) -> Path:
-        return self._root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+    def _pointer(self, tag: str) -> str:
+        """The name of DVC's object that lists a version's files."""
+        name = tag.rpartition("/")[0]
+        found = _POINTER.search(self._git.show(tag, f"datasets/{name}.dvc") or "")
+        if found is None:
+            raise CheckoutFailed(f"the tag {tag} has no pointer of DVC")
+        return found[1]
 
     @contextmanager
-    def _dvc(self) -> Iterator[Any]:
-        """DVC's repository. What is absolute is set here and not in its file: the state folder may
-        be moved."""
+    def _dvc(self, remotes: Remotes) -> Iterator[Any]:
+        """DVC's repository. Its settings are given here, not only in its file: at an earlier commit
+        that knew fewer remotes, and the state folder may have been moved."""
         from dvc.repo import Repo
 
-        here = {
-            "core": {"site_cache_dir": str(self._site)},
-            "remote": {LOCAL: {"url": str(self._remote)}},
-        }
+        settings = config_of(*remotes)
+        settings["core"]["site_cache_dir"] = str(self._site)
+        # Of a killed process: our own lock says that no other DVC runs here.
+        (self._root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
         with (
             _variable("DVC_SITE_CACHE_DIR", str(self._site)),
-            Repo(str(self._root), config=here) as repo,
+            Repo(str(self._root), config=settings) as repo,
         ):
             yield repo
 
@@ -277,16 +272,6 @@ def _link_parts(folder: Path, rows: Path) -> None:
     for part in sorted(folder.glob("part-*.parquet")):
         (rows / part.name).unlink(missing_ok=True)
         link_or_copy(part, rows / part.name)
-
-
-def _is_named_by_content(path: Path) -> bool:
-    """Whether one of DVC's objects is there and has the md5 that it is named after."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "md5").hexdigest()
-    except FileNotFoundError:
-        return False
-    return digest == path.parent.name + path.name.removesuffix(".dir")
 
 
 @contextmanager

@@ -16,7 +16,6 @@ _CONFIG = {
     "core.hooksPath": os.devnull,
     "gc.auto": "0",
 }
-_LEFT_OVER = ("index.lock", "HEAD.lock", "config.lock")
 
 
 class GitRepo:
@@ -38,10 +37,9 @@ class GitRepo:
             self.run("config", key, value)
 
     def unlock(self) -> None:
-        """Remove what a killed git left; the caller's lock says that none runs."""
-        for name in _LEFT_OVER:
-            (self._root / ".git" / name).unlink(missing_ok=True)
-        for path in (self._root / ".git" / "refs").rglob("*.lock"):
+        """Remove what a killed git left, or DVC's own (dulwich, which locks objects too); the
+        caller's lock says that none runs."""
+        for path in (self._root / ".git").rglob("*.lock"):
             path.unlink()
 
     def tag_commit(self, tag: str) -> str:

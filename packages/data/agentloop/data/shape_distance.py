@@ -22,13 +22,17 @@ class ShapeDistance:
 
 def shape_distance(before: ColumnProfile, after: ColumnProfile) -> ShapeDistance | None:
     """Between the values, nulls aside; None where one of them has none, or they have no common
-    order. Numbers are put into the intervals between both profiles' quantiles; of other values the
+    order. Numbers are put into intervals around both profiles' quantiles; of other values the
     most frequent are compared one by one, and the rest as one."""
     if not before.count or not after.count:
         return None
     if before.quantiles and after.quantiles:
-        cuts = sorted({*before.quantiles.values(), *after.quantiles.values()})
-        return _distance(_masses(before, cuts), _masses(after, cuts))
+        at = sorted({*before.quantiles.values(), *after.quantiles.values()})
+        between = [low + (high - low) / 2 for low, high in pairwise(at)]
+        # At a quantile that many values are equal to, and between those of a long tail, a profile
+        # is vague about shares; both only add to the distance.
+        found = [_distance(_masses(before, cuts), _masses(after, cuts)) for cuts in (at, between)]
+        return min(found, key=lambda distance: distance.total_variation)
     if before.top and after.top:
         listed = sorted({text for text, _ in (*before.top, *after.top)})
         return _distance(_shares(before, listed), _shares(after, listed))
