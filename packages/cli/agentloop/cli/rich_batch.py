@@ -33,7 +33,7 @@ def print_batch(batch: DataBatch, stream: TextIO) -> None:
 
 def _columns(batch: DataBatch) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=True)
-    for head in ("column", "kind", "nulls", "distinct", "values"):
+    for head in ("column", "kind", "nulls", "distinct", "most frequent, or 1% … median … 99%"):
         table.add_column(head, justify="right" if head in ("nulls", "distinct") else "left")
     for column in batch.profile.columns[:SHOWN_COLUMNS]:
         nulls = f"{column.null_rate:.1%}" if column.nulls else ""

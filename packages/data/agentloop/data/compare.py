@@ -65,7 +65,7 @@ def _compare_column(now: ColumnProfile, past: tuple[ColumnProfile, ...]) -> Iter
                 f"{median(c.quantiles['0.5'] for c in past):.4g})"
             )
             yield Change("distribution", now.name, now.count, message)
-    elif now.kind == "category" and now.count and all(c.count and c.top for c in past):
+    elif now.kind in ("category", "boolean") and now.count and all(c.count and c.top for c in past):
         distance = min(_share_distance(now, c) for c in past)
         if _is_new(now, past, _share_distance, MAX_SHARE_SHIFT):
             message = f"the shares of '{now.name}' moved by {distance:.0%} from {_batches(past)}"

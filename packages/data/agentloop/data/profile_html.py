@@ -93,7 +93,7 @@ def _numbers(column: ColumnProfile) -> list[tuple[str, str]]:
         ("distinct", f"{column.distinct:,}"),
         ("missing", f"{column.null_rate:.1%}" if column.nulls else "none"),
     ]
-    if column.mean is not None:
+    if column.mean is not None and column.kind != "boolean":
         facts.append(("mean", _shown(column, column.mean)))
     if column.std is not None and column.kind != "datetime":
         facts.append(("std", f"{column.std:.4g}"))

@@ -41,6 +41,8 @@ def _column(spec: ColumnSchema, summary: Summary) -> ColumnProfile:
         )
     if summary.count == 0:
         return ColumnProfile(spec.name, spec.kind, 0, summary.nulls, 0)
+    if spec.kind == "boolean":
+        return _boolean(spec, summary)
     quantiles = summary.quantiles(PROBABILITIES)
     return ColumnProfile(
         spec.name,
@@ -54,6 +56,16 @@ def _column(spec: ColumnSchema, summary: Summary) -> ColumnProfile:
         _finite(math.sqrt(summary.squares / (summary.count - 1))) if summary.count > 1 else 0.0,
         {f"{p:g}": float(q) for p, q in zip(PROBABILITIES, quantiles, strict=True)},
         _histogram(summary),
+    )
+
+
+def _boolean(spec: ColumnSchema, summary: Numbers) -> ColumnProfile:
+    """Both values with their counts; the mean is the share that is true."""
+    points, weights = summary.points()
+    counts = [("true" if p else "false", int(n)) for p, n in zip(points, weights, strict=True)]
+    top = tuple(sorted(counts, key=lambda item: (-item[1], item[0])))
+    return ColumnProfile(
+        spec.name, spec.kind, summary.count, summary.nulls, len(top), mean=summary.mean, top=top
     )
 
 

@@ -121,7 +121,7 @@ def test_a_number_that_stands_for_never_is_missing(batch: DataBatch) -> None:
 @about("wine_quality")
 def test_a_derived_target_takes_the_place_of_what_it_is_derived_from(batch: DataBatch) -> None:
     assert "quality" not in batch.version.schema.names
-    assert dict(batch.profile.column("good").top or ()) in ({}, {"true": 855, "false": 744})
+    assert dict(batch.profile.column("good").top) == {"true": 855, "false": 744}
 
 
 @about("mnist")
