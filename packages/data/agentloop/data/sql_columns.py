@@ -63,7 +63,7 @@ def loose_column(values: Sequence[Any], declared: str, shown: str, name: str) ->
     """Values of SQLite, which has types a value and not a column: the narrowest type that holds
     them all, helped by the ``declared`` type of the column ("" where it has none)."""
     declared = declared.upper()
-    kinds = {type(value) for value in values} - {type(None)}
+    kinds = set(map(type, values)) - {type(None)}
     if bytes in kinds:
         raise no_plain_value(shown, name, "bytes")
     if not kinds:
@@ -72,8 +72,10 @@ def loose_column(values: Sequence[Any], declared: str, shown: str, name: str) ->
         return _times(pa.array(values, pa.string()), declared)
     if str in kinds:
         return pa.array([None if v is None else str(v) for v in values], pa.string())
-    if kinds == {float} or _declared_type(declared) == pa.float64() or float in kinds:
-        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    if float in kinds or _declared_type(declared) == pa.float64():
+        if int in kinds:  # Arrow refuses integers that a float rounds
+            values = [None if v is None else float(v) for v in values]
+        return pa.array(values, pa.float64())
     array = pa.array(values, pa.int64())
     if "BOOL" in declared and not set(values) - {0, 1, None}:
         return array.cast(pa.bool_())

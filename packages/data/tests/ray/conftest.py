@@ -1,4 +1,8 @@
-"""A real PostgreSQL, fresh for each file of tests, with a few tables."""
+"""Real servers, fresh for each file of tests: PostgreSQL with a few tables, and S3.
+
+S3 is moto's server over HTTP; AGENTLOOP_TEST_S3_ENDPOINT names another one (MinIO), which is asked
+with the credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,25 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psycopg
 import pytest
 
-from agentloop.contracts.spec_data import SqlSource
+from agentloop.contracts.spec_data import CsvSource, FileSource, ParquetSource, SqlSource
+from agentloop.data import s3_client
 from agentloop.data.arrow_extract import Extract
+from agentloop.data.s3_files import list_s3
 from agentloop.data.sql_extract import extract_sql
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 PASSWORD = "s3cr:et/@"
+SECRET_KEY = "s3cr3t/key+of/tests"
 
 SCRIPT = """
 CREATE TYPE mood AS ENUM ('good', 'bad');
@@ -103,3 +112,55 @@ def server() -> Iterator[Postgres]:
     finally:
         run("pg_ctl", "-w", "-m", "immediate", "stop")
         shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    name: str
+    endpoint: str
+    client: Any
+    secret: str = SECRET_KEY
+
+    def put(self, **objects: bytes | str) -> None:
+        for key, body in objects.items():
+            data = body if isinstance(body, bytes) else body.encode()
+            self.client.put_object(Bucket=self.name, Key=key, Body=data)
+
+    def source(self, key: str, kind: str = "csv", **more: Any) -> FileSource:
+        path = f"s3://{self.name}/{key}"
+        facts = {"kind": kind, "path": path, "endpoint_url": self.endpoint, **more}
+        wanted = {"csv": CsvSource, "parquet": ParquetSource}[kind]
+        return wanted.model_validate(facts)
+
+    def keys(self, key: str, **more: Any) -> list[str]:
+        return [file.key for file in list_s3(self.source(key, **more))]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    given = os.environ.get("AGENTLOOP_TEST_S3_ENDPOINT")
+    if given:
+        yield given
+        return
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
+
+
+@pytest.fixture
+def bucket(endpoint: str) -> Iterator[Bucket]:
+    s3_client.shared_client.cache_clear()
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    made = Bucket(f"agentloop-{uuid.uuid4().hex[:12]}", endpoint, client)
+    client.create_bucket(Bucket=made.name)
+    yield made
+    for entry in client.list_objects_v2(Bucket=made.name).get("Contents", []):
+        client.delete_object(Bucket=made.name, Key=entry["Key"])
+    client.delete_bucket(Bucket=made.name)
