@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from textwrap import shorten
 from typing import TextIO
 
 from rich.console import Console
@@ -20,6 +21,7 @@ STATES = {
 }
 MOST_INPUTS = 8
 MOST_ERROR = 300
+MOST_TOLD = 120
 WIDE = 10_000
 
 
@@ -45,7 +47,7 @@ def _grow(tree: Tree, graph: LineageGraph, node: str, shown: set[str]) -> None:
         label = _label(graph.nodes[target])
         if target not in shown:
             _grow(tree.add(label), graph, target, shown)
-        elif node in graph.roots:
+        elif graph.nodes[node].kind == "source":
             tree.add(label.append(" (above)", style="dim"))
 
 
@@ -60,7 +62,7 @@ def _label(node: LineageNode) -> Text:
         told.append(f" {node.version}" if node.version else "")
     facts = [f"{node.rows:,} rows"] if node.rows is not None else []
     if node.kind in ("model", "report") and node.description:
-        facts.append(node.description)
+        facts.append(shorten(node.description, MOST_TOLD, placeholder=" …"))
     elif node.kind == "endpoint" and node.uri:
         facts.append(node.uri)
     told.append("".join(f", {fact}" for fact in facts), style="dim")
@@ -76,7 +78,7 @@ def _run_label(run: LineageNode) -> Text:
     if began is not None and ended is not None:
         told.append(f", {(ended - began).total_seconds():.1f} s", style="dim")
     if run.error:
-        told.append(f": {' '.join(run.error.split())[:MOST_ERROR]}", style="red")
+        told.append(f": {shorten(run.error, MOST_ERROR, placeholder=' …')}", style="red")
     return told
 
 
