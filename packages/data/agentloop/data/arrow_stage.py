@@ -114,6 +114,7 @@ class Stage:
             history,
             notes,
             iso_time(schema, self._plan.time_column, self._summaries),
+            self._plan.kinds,
             Timings(self._scan_s, self._seal_s, self._profile_s),
         )
 

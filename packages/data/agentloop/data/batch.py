@@ -96,7 +96,8 @@ class TransformedBatch:
 
     ``rows`` passed or were let through, ``failing`` were set aside; ``staging`` holds
     ``part-00000.parquet`` … and, where any row failed, ``failing.parquet`` with ``_reasons``.
-    ``history`` holds the versions accepted last, newest first.
+    ``history`` holds the versions accepted last, newest first; ``kinds`` are the source's columns
+    as they were read.
     """
 
     source: str
@@ -111,4 +112,5 @@ class TransformedBatch:
     history: tuple[Accepted, ...] = ()
     notes: tuple[str, ...] = ()
     latest_time: str = ""
+    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
     timings: Timings = Timings()

@@ -24,6 +24,7 @@ from agentloop.data.arrow_source import extract_source
 from agentloop.data.arrow_stage import FAILING, Stage
 from agentloop.data.batch import Accepted, ScanPlan, TransformedBatch
 from agentloop.data.files import require_space, staging_folder, write_errors_told
+from agentloop.data.lineage import ingest_lineage
 from agentloop.data.profiler import DataProfiler
 from agentloop.data.ray_scan import open_sealer, scan_blocks, start_ray
 from agentloop.data.validator import DataValidator
@@ -56,7 +57,9 @@ class DataIngestionPipeline:
         if not re.fullmatch(NAME_PATTERN, name):
             raise ValueError(f"dataset name {name!r} does not match {NAME_PATTERN}")
         self._config = source_config
+        self._name = name
         self._base_dir = base_dir
+        self._home = home
         self._ray_ready = ray_ready
         self._on_progress = on_progress or (lambda _: None)
         self._store = VersionStore(home / "data", name, source_config.remote)
@@ -69,17 +72,27 @@ class DataIngestionPipeline:
         Raises a DataError that says what is wrong with the source, DataQualityError once the
         rejected batch is in quarantine, DiskFull.
         """
-        raw = await self.extract_from_source()
-        with staging_folder(self._store.staging, uuid4().hex) as staging:
-            batch = await self.transform(raw, staging)
-            profile = await self._profiler.profile(batch)
-            validation = self._validator.report(batch, profile)
-            if not validation.is_valid:
-                folder = await asyncio.to_thread(
-                    self._store.quarantine, batch, validation, batch_id
-                )
-                raise DataQualityError(validation.errors, str(folder), validation.findings)
-            version = await self.version_and_store(batch, profile, validation, batch_id)
+        with ingest_lineage(
+            self._config,
+            name=self._name,
+            base_dir=self._base_dir,
+            home=self._home,
+            batch_id=batch_id,
+        ) as facts:
+            raw = await self.extract_from_source()
+            with staging_folder(self._store.staging, uuid4().hex) as staging:
+                batch = await self.transform(raw, staging)
+                facts.read(batch.kinds)
+                profile = await self._profiler.profile(batch)
+                validation = self._validator.report(batch, profile)
+                facts.checked(profile, validation)
+                if not validation.is_valid:
+                    folder = await asyncio.to_thread(
+                        self._store.quarantine, batch, validation, batch_id
+                    )
+                    raise DataQualityError(validation.errors, str(folder), validation.findings)
+                version = await self.version_and_store(batch, profile, validation, batch_id)
+                facts.kept(version)
         return DataBatch(batch_id, version, profile, validation)
 
     async def extract_from_source(self) -> Extract:
