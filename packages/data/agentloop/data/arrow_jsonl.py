@@ -19,6 +19,7 @@ from agentloop.data.arrow_chunks import unpack_chunk
 from agentloop.data.arrow_extract import RawRows, TornRow
 from agentloop.data.arrow_table import KeyColumns, check_schema, first_line
 from agentloop.data.csv_cut import Cut
+from agentloop.data.csv_dialect import MAX_COLUMNS
 from agentloop.data.jsonl_lines import judge_line, nests_deep
 
 MAX_TORN = 50_000
@@ -31,6 +32,7 @@ _TYPES: dict[ColumnKind, pa.DataType] = {
     "integer": pa.int64(),
     "boolean": pa.bool_(),
 }
+_KEY = re.compile(rb'"([^"\\]*)"\s*:')
 _CLASH = re.compile(r"Column\(/(.*)\) changed from", re.DOTALL)
 
 
@@ -47,7 +49,7 @@ class JsonlParser:
         column that the beginning does not have."""
         sheet, cut = unpack_chunk(chunk)
         known = {name: kinds.get(name, "text") for name in self.columns}
-        raw = parse_lines(sheet.shown, cut, known)
+        raw = parse_lines(sheet.shown, cut, known, closed=True)
         new = [name for name in raw.table.column_names if name not in known]
         if new:
             told = [f"column '{name}' is not in the first rows of {sheet.below}" for name in new]
@@ -57,35 +59,50 @@ class JsonlParser:
         return RawRows(self.keys.added_to(table, dict(sheet.keys), sheet.shown), raw.torn)
 
 
-def parse_lines(shown: str, cut: Cut, kinds: Kinds) -> RawRows:
+def parse_lines(shown: str, cut: Cut, kinds: Kinds, closed: bool = False) -> RawRows:
     """Rows with the columns of ``kinds`` first: as those kinds where every value fits, else of the
-    type that the values have, or as text where they have several. Other columns are inferred.
+    type that the values have, or as text where they have several. Other columns are inferred; if
+    ``closed``, only their names and first rows are to be relied on.
 
     Raises SourceUnreadable for a column of several types that ``kinds`` does not have.
     """
     torn: tuple[TornRow, ...] = ()
     data = cut.data
+    if not closed:
+        _check_keys(shown, data)
     try:
         if nests_deep(data):
             raise pa.ArrowInvalid("too deep")
-        table = _read_relaxed(data, kinds)
+        table = _read_relaxed(shown, data, kinds, closed)
     except pa.ArrowInvalid:
         rows, torn = _judged(shown, data)
-        data = b"\n".join(line for line, _ in rows)
-        table = _read_judged(shown, data, rows, kinds)
+        table = _read_judged(shown, rows, kinds, closed)
     check_schema(table.schema, shown)
     for name, kind in kinds.items():
         table = _as_kind(table, name, kind)
     return RawRows(table, torn)
 
 
+def _check_keys(shown: str, data: bytes) -> None:
+    """Refuse more keys than there may be columns before Arrow makes a column of each."""
+    keys = len(set(_KEY.findall(data)))
+    if keys > MAX_COLUMNS:
+        reason = f"it has {keys:,} columns, and {MAX_COLUMNS:,} are the most"
+        raise SourceUnreadable(shown, reason, next_step="write the same keys in every line")
+
+
 def _read_judged(
-    shown: str, data: bytes, rows: list[tuple[bytes, dict[str, Any]]], kinds: Kinds
+    shown: str, rows: list[tuple[bytes, dict[str, Any]]], kinds: Kinds, closed: bool
 ) -> pa.Table:
     if not rows:
         return pa.table({name: pa.array([], pa.string()) for name in kinds})
+    if closed:
+        new = next((row for _, row in rows if not row.keys() <= kinds.keys()), None)
+        if new is not None:
+            return pa.table({name: pa.nulls(1) for name in new})
     try:
-        return _read_relaxed(data, kinds)
+        data = b"\n".join(line for line, _ in rows)
+        return _read_relaxed(shown, data, kinds, closed)
     except pa.ArrowInvalid as error:
         clash = _CLASH.search(str(error))
         if clash is None or clash.group(1) not in kinds:
@@ -94,15 +111,17 @@ def _read_judged(
     return pa.table({name: _texts([row.get(name) for _, row in rows]) for name in names})
 
 
-def _read_relaxed(data: bytes, kinds: Kinds) -> pa.Table:
+def _read_relaxed(shown: str, data: bytes, kinds: Kinds, closed: bool) -> pa.Table:
     """Read with the types of ``kinds``, letting go of those that the values contradict."""
     types = {name: _TYPES.get(kind, pa.string()) for name, kind in kinds.items()}
+    fields = list(types)
     for _ in range(MAX_RELAXED):
         try:
-            return _read(data, types)
+            return _read(data, types, closed and len(types) == len(fields))
         except pa.ArrowInvalid as error:
             clash = _CLASH.search(str(error))
             if clash is not None and clash.group(1) in types:
+                _check_keys(shown, data)  # those not told of are inferred now
                 del types[clash.group(1)]
             elif "Failed to convert JSON to int64" in str(error):
                 whole = {name for name, kind in types.items() if kind == pa.int64()}
@@ -111,16 +130,17 @@ def _read_relaxed(data: bytes, kinds: Kinds) -> pa.Table:
                 types |= dict.fromkeys(whole, pa.float64())
             else:
                 raise
-    return _read(data, {})
+    return _read(data, {}, False)
 
 
-def _read(data: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
+def _read(data: bytes, types: Mapping[str, pa.DataType], closed: bool) -> pa.Table:
     table = pa.json.read_json(
         pa.BufferReader(data),
         # One block: types are inferred from the first block alone.
         read_options=pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
         parse_options=pa.json.ParseOptions(
-            explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="infer"
+            explicit_schema=pa.schema(list(types.items())),
+            unexpected_field_behavior="error" if closed else "infer",
         ),
     )
     table.validate(full=True)

@@ -69,17 +69,15 @@ class _Unzipped:
         self._bytes_in = self._bytes_out = 0
 
     def read(self, size: int, /) -> bytes:
-        while True:
-            if not self._packed and not self._refill():
-                return b""
+        while self._has_more():
             try:
                 data = self._inflate.decompress(self._packed, size)
             except zlib.error as error:
                 raise self._damaged(str(error)) from None
-            self._packed = self._inflate.unconsumed_tail
-            if self._inflate.eof:
-                # Zeros may pad the end of a file, as those on tapes are.
-                self._packed = self._inflate.unused_data.lstrip(b"\0")
+            if not (data or self._packed or self._inflate.eof):
+                raise self._damaged("it ends too early")
+            inflate = self._inflate
+            self._packed = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
             self._bytes_out += len(data)
             if self._bytes_out > max(FREE_BYTES, MAX_RATIO * self._bytes_in):
                 raise SourceUnreadable(
@@ -89,19 +87,21 @@ class _Unzipped:
                 )
             if data:
                 return data
+        return b""
 
-    def _refill(self) -> bool:
-        """Whether there is more to unpack, from this member or the next."""
-        self._packed = self._raw.read(READ_BYTES >> 4)
-        self._bytes_in += len(self._packed)
+    def _has_more(self) -> bool:
+        """Whether there is something to unpack: packed bytes, or what zlib still holds."""
+        if not self._packed:
+            self._packed = self._raw.read(READ_BYTES >> 4)
+            self._bytes_in += len(self._packed)
         if self._inflate.eof:
+            # Zeros may pad the end of a file, as those on tapes are.
+            while self._packed and not self._packed.strip(b"\0"):
+                self._packed = self._raw.read(READ_BYTES >> 4)
             self._packed = self._packed.lstrip(b"\0")
             if not self._packed:
                 return False
-        if not self._packed:
-            raise self._damaged("it ends too early")
-        if self._inflate.eof:
-            self._inflate = zlib.decompressobj(wbits=31)
+            self._inflate = zlib.decompressobj(wbits=31)  # the next member
         return True
 
     def _damaged(self, why: str) -> SourceUnreadable:
