@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentloop.contracts import (
     DataSourceConfig,
     EmptySource,
+    SchemaMismatch,
     SourceNotFound,
     SourceUnreadable,
 )
 from agentloop.data.arrow_source import Extract, extract_source
 
 
-def call(folder: Path, target: str = "rows:load") -> Extract:
+def call(folder: Path, target: str = "rows:load", **more: Any) -> Extract:
     source = {"kind": "callable", "target": target}
     config = DataSourceConfig.model_validate({"source": source, "target": "y"})
-    return extract_source(config, folder)
+    return extract_source(config, folder, **more)
 
 
 def test_a_function_beside_the_spec_may_return_a_frame(tmp_path: Path) -> None:
@@ -85,4 +87,56 @@ def test_an_empty_frame_is_an_empty_source(tmp_path: Path) -> None:
         "import pandas\ndef load(): return pandas.DataFrame({'y': []})\n"
     )
     with pytest.raises(EmptySource, match="rows:load"):
+        call(tmp_path)
+
+
+YIELDS = """
+import pyarrow as pa
+def load():
+    import helper
+    for n in range(helper.TABLES):
+        yield pa.table({"y": [n] * 1000, "a": ["x"] * 1000}) if n else pa.table(
+            {"a": ["x"] * 1000, "y": [n] * 1000})
+"""
+
+
+def test_a_generator_is_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("TABLES = 3\n")
+    (tmp_path / "rows.py").write_text(YIELDS)
+    extract = call(tmp_path)
+    assert extract.head.column_names == ["a", "y"]
+    assert extract.head.column("y").to_pylist() == [0] * 1000 + [1] * 1000 + [2] * 1000
+
+
+def test_a_generator_of_much_is_called_again(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("TABLES = 50\n")
+    (tmp_path / "rows.py").write_text(YIELDS)
+    extract = call(tmp_path, large_bytes=40_000)
+    assert extract.head.num_rows < 10_000
+    assert sum(chunk.num_rows for part in extract.parts for chunk in part.chunks()) == 50_000
+
+
+def test_a_function_that_takes_since_is_given_it(tmp_path: Path) -> None:
+    (tmp_path / "rows.py").write_text(
+        "import pandas\ndef load(since=None): return pandas.DataFrame({'y': [str(since)]})\n"
+    )
+    assert call(tmp_path, since="2024-01-01").head.to_pydict() == {"y": ["2024-01-01"]}
+    assert call(tmp_path).head.to_pydict() == {"y": ["None"]}
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "told"),
+    [
+        ("yield pa.table({'y': [1]}); raise KeyError('gone')", SourceUnreadable, "KeyError"),
+        ("yield 3", SourceUnreadable, "it returned int"),
+        ("yield pa.table({'y': [1]}); yield pa.table({'z': [1]})", SchemaMismatch, "'z'"),
+        ("yield from ()", EmptySource, "rows:load"),
+        ("yield pa.table({'y': [[1]]})", SourceUnreadable, "one plain value"),
+    ],
+)
+def test_what_a_generator_does_wrong_is_told(
+    tmp_path: Path, code: str, error: type[Exception], told: str
+) -> None:
+    (tmp_path / "rows.py").write_text(f"import pyarrow as pa\ndef load():\n    {code}\n")
+    with pytest.raises(error, match=told):
         call(tmp_path)

@@ -108,10 +108,15 @@ def test_a_separator_that_is_said_is_used(tmp_path: Path) -> None:
 
 
 def test_torn_rows_are_numbered_and_the_rest_is_read(tmp_path: Path) -> None:
-    extract = read(tmp_path, b"a,y\n1,2\n3,4,5\n\n6\n7,8\n")
+    extract = read(tmp_path, b"a,y\n1,2\n3,4,5\n\n  \n6\n7,8\n \n")
     assert extract.head.to_pydict() == {"a": [1, 7], "y": [2, 8]}
     told = [(row.number, row.text, row.reason) for row in extract.torn]
     assert told == [
         (2, "3,4,5", "has 3 values and the header 2"),
         (3, "6", "has 1 values and the header 2"),
     ]
+
+
+def test_a_torn_row_may_be_undecodable(tmp_path: Path) -> None:
+    with pytest.raises(SourceUnreadable, match="line 2 is not UTF-8"):
+        read(tmp_path, b"a,y\n1,2,\xff\n3,4\n", encoding="utf-8")

@@ -28,6 +28,24 @@ def test_files_are_known_by_their_bytes(tmp_path: Path) -> None:
     assert len({first, second, source_fingerprint(spec, tmp_path)}) == 3
 
 
+def test_the_folders_that_are_columns_count(tmp_path: Path) -> None:
+    spec = config(kind="csv", path="in")
+    (tmp_path / "in" / "k=1").mkdir(parents=True)
+    (tmp_path / "in" / "k=1" / "a.csv").write_text("y\n1\n")
+    first = source_fingerprint(spec, tmp_path)
+    (tmp_path / "in" / "k=1").rename(tmp_path / "in" / "k=2")
+    assert source_fingerprint(spec, tmp_path) != first
+
+
+def test_labels_count(tmp_path: Path) -> None:
+    spec = config(kind="idx", path="images", labels="labels")
+    (tmp_path / "images").write_bytes(b"1")
+    (tmp_path / "labels").write_bytes(b"1")
+    first = source_fingerprint(spec, tmp_path)
+    (tmp_path / "labels").write_bytes(b"2")
+    assert source_fingerprint(spec, tmp_path) != first
+
+
 def test_a_function_is_known_by_its_code_and_that_of_its_neighbours(tmp_path: Path) -> None:
     spec = config(kind="callable", target="rows:load")
     (tmp_path / "rows.py").write_text("import json, helper\ndef load(): ...\n")

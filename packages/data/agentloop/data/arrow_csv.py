@@ -126,13 +126,18 @@ class _Torn:
 
     def __init__(self, sheet: Sheet) -> None:
         self._sheet = sheet
+        self._blank = 0
         self.rows: list[TornRow] = []
 
     def __call__(self, row: Any) -> str:
         if len(self.rows) == MAX_TORN:
             return "error"
+        if not row.text.strip():
+            self._blank += 1  # as a row without anything at all, which Arrow does not count
+            return "skip"
+        number = row.number - self._blank
         reason = f"has {row.actual_columns} values and the header {row.expected_columns}"
-        self.rows.append(TornRow(row.number, row.text[:TORN_TEXT], reason))
+        self.rows.append(TornRow(number, row.text[:TORN_TEXT], reason))
         return "skip"
 
     def check(self) -> None:

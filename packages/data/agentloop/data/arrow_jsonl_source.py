@@ -23,7 +23,7 @@ from agentloop.data.locate import folder_keys
 from agentloop.data.source_file import SourceFile
 from agentloop.data.text_encoding import UTF8, Recoded
 
-HEAD_BYTES = 16 << 20
+HEAD_BYTES = 8 << 20
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 Pieces = list[tuple[Sheet, Cut]]
