@@ -254,3 +254,23 @@ def test_duckdb_does_not_read_this_programs_variables(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound):
         read("duckdb", tmp_path, query="SELECT * FROM secret_table")
     assert secret_table.num_rows == 1
+
+
+def test_one_process_may_read_one_file_twice_at_once(kind: str, tmp_path: Path) -> None:
+    part = extract_sql(source(kind, query=counting(70_000)), tmp_path, head_rows=1).parts[0]
+    one, other = part.chunks(), part.chunks()
+    for _ in range(2):
+        assert next(one).equals(next(other))
+
+
+@pytest.mark.parametrize("value", ["\ud800", "x\0y"])
+def test_a_value_that_no_database_takes_is_told(kind: str, tmp_path: Path, value: str) -> None:
+    with pytest.raises((SourceUnreadable, EmptySource)):
+        read(kind, tmp_path, query="SELECT 1 AS a WHERE :v = 'x'", parameters={"v": value})
+
+
+def test_text_that_is_no_utf8_is_told(tmp_path: Path) -> None:
+    script = "CREATE TABLE t (a TEXT); INSERT INTO t VALUES (CAST(x'ff' AS TEXT))"
+    make_database("sqlite", tmp_path / "rows.db", script)
+    with pytest.raises(SourceUnreadable, match="UTF-8"):
+        read("sqlite", tmp_path, table="t")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import duckdb
@@ -27,6 +28,9 @@ _SETTINGS = {
     # A sort spills to disk above this instead of taking most of the machine.
     "memory_limit": "1GB",
 }
+
+
+_SETTINGS_LOCK = Lock()
 
 
 class DuckdbSession:
@@ -65,7 +69,9 @@ class DuckdbSession:
     def kinds(self, statement: Statement) -> Mapping[str, str]:
         self._check(statement)
         with self._told():
-            found = self._connection.execute(statement.text, dict(statement.values)).description
+            result = self._connection.execute(statement.text, dict(statement.values))
+            found = result.description
+            result.fetchall()
         return {column[0]: str(column[1]) for column in found}
 
     def later(self, column: str, kind: str) -> str | None:
@@ -119,7 +125,7 @@ class DuckdbSession:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+        except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, ValueError) as error:
             raise self._typed(error) from None
 
     def _typed(self, error: Exception) -> Exception:
@@ -151,9 +157,18 @@ def open_duckdb(file: Path, shown: str) -> Iterator[DuckdbSession]:
         step = "close the program that has it open" if busy else "check that it is a DuckDB file"
         raise SourceUnreadable(shown, message, next_step=step) from None
     try:
-        # What is read must not depend on the machine's zone.
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET lock_configuration = true")
+        _lock_down(connection)
         yield DuckdbSession(connection, shown)
     finally:
         connection.close()
+
+
+def _lock_down(connection: Any) -> None:
+    """What is read must not depend on the machine's zone, and no query may change a setting. All
+    connections of a process to one file share their settings: the first one makes them."""
+    with _SETTINGS_LOCK:
+        asked = "SELECT current_setting('lock_configuration')"
+        # All rows, for what is left of a result holds the connection.
+        if not connection.execute(asked).fetchall()[0][0]:
+            connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            connection.execute("SET GLOBAL lock_configuration = true")

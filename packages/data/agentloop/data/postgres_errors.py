@@ -35,7 +35,7 @@ def told(error: Exception, shown: str, secret: str, rows: int = 0) -> DataError:
             return SourceNotFound(f"{shown} ({message})", next_step="check the database's name")
         case psycopg.OperationalError() if error.sqlstate is None:
             return _unreached(shown, message, rows)
-        case psycopg.DataError() | psycopg.ProgrammingError():
+        case psycopg.DataError() | psycopg.ProgrammingError() | ValueError():
             return SourceUnreadable(shown, message, next_step="mend the query or its parameters")
     return SourceUnreadable(shown, message, next_step="see the server's log, then run it again")
 

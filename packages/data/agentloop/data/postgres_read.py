@@ -178,7 +178,7 @@ class PostgresSession:
             yield
         except psycopg.errors.UndefinedTable as error:
             raise self._no_table(error) from None
-        except psycopg.Error as error:
+        except (psycopg.Error, ValueError) as error:
             raise told(error, self._shown, self._secret, rows) from None
 
     def _no_table(self, error: psycopg.Error) -> Exception:

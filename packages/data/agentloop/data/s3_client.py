@@ -21,6 +21,9 @@ CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
 ATTEMPTS = 3
 
+# What reading the body of an answer raises where the connection breaks.
+BROKEN_OFF = (exceptions.IncompleteReadError, exceptions.HTTPClientError, OSError)
+
 _ENDPOINT = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[\w./-]*)?")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -105,8 +108,8 @@ def _answered(error: Any, shown: str, key: str) -> DataError:
         step = "renew the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, …)"
         return SourceUnreadable(shown, f"its credentials are refused ({code})", next_step=step)
     if code in ("301", "307", "400", "PermanentRedirect", "AuthorizationHeaderMalformed"):
-        reason = f"its bucket is not in this region or at this endpoint ({code})"
-        return SourceUnreadable(shown, reason, next_step="set region, or endpoint_url")
+        step = "check region, endpoint_url and the credentials"
+        return SourceUnreadable(shown, f"its server turns it away ({code})", next_step=step)
     reason = f"the server answered {code}" + (f" ({message})" if message else "")
     return SourceUnreadable(shown, reason, next_step="run it again, or see the server's log")
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from botocore import exceptions
-
 from agentloop.contracts.errors import (
     EmptySource,
     SourceNotFound,
@@ -20,7 +18,7 @@ from agentloop.contracts.errors import (
 from agentloop.contracts.spec_data import FileSource
 from agentloop.data.locate import EXTENSIONS
 from agentloop.data.remote_access import REMOTE_SOURCES_ENV
-from agentloop.data.s3_client import ATTEMPTS, open_client, shared_client, told
+from agentloop.data.s3_client import ATTEMPTS, BROKEN_OFF, open_client, shared_client, told
 
 SCHEME = "s3://"
 BUFFER_BYTES = 4 << 20
@@ -162,7 +160,7 @@ class _Ranges(io.RawIOBase):
             )
             try:
                 return bytes(answer["Body"].read())
-            except (exceptions.IncompleteReadError, exceptions.HTTPClientError, OSError):
+            except BROKEN_OFF:
                 if attempt == ATTEMPTS:
                     raise
         raise AssertionError("unreachable")

@@ -82,9 +82,10 @@ def fingerprint_sql(source: SqlSource, base_dir: Path, since: str | None = None)
     cheap answer to whether rows changed, so that all of them are read. Raises like
     ``extract_sql``, but for EmptySource.
     """
+    since = since or (source.since if source.since != "last" else None)
     part = _part(source, base_dir, since)
     asked = [source.table, source.columns, source.query, source.parameters]
-    asked += [source.time_column, since or source.since]
+    asked += [source.time_column, since]
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
     if part.database.file is None:
         for table in part.chunks():

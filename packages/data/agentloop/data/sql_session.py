@@ -154,7 +154,9 @@ def _later(name: str, session: SqlSession, rows: Statement, dialect: str, shown:
 def _known(name: str, known: Sequence[str], shown: str, what: str) -> str:
     parts = name.split(".") if what == "table" else [name]
     if name not in known:
-        raise SourceNotFound(f"{shown} ({what} '{name[:128]}')", next_step=nearest(name, known))
+        # What is shown of a table source names its table already.
+        full = shown if what == "table" else f"{shown} ({what} '{name[:128]}')"
+        raise SourceNotFound(full, next_step=nearest(name, known))
     if not all(_IDENTIFIER.fullmatch(part) for part in parts):
         reason = f"the name of {what} '{name[:128]}' has characters that are not allowed"
         raise SourceUnreadable(shown, reason, next_step="read it through a view with plain names")

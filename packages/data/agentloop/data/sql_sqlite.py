@@ -123,7 +123,7 @@ class SqliteSession:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, sqlite3.Warning) as error:
+        except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError) as error:
             raise self._typed(error) from None
 
     def _typed(self, error: Exception) -> Exception:
