@@ -1,0 +1,31 @@
+"""Who takes part: a script, the environment that it runs in, and its variant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from summary import OURS, PANDAS
+
+
+@dataclass(frozen=True, slots=True)
+class Competitor:
+    """``environment`` is that of peers/data_<environment>.txt; "" is the product's own."""
+
+    title: str
+    script: str
+    environment: str = ""
+    option: str = ""
+
+
+COMPETITORS = {
+    OURS: Competitor(OURS, "peer_agentloop.py"),
+    "pandas": Competitor(PANDAS[0], "peer_pandas.py", "pandas"),
+    "pandas-pyarrow": Competitor(PANDAS[1], "peer_pandas.py", "pandas", "pyarrow"),
+    "polars": Competitor("polars script", "peer_polars.py", "polars"),
+    "duckdb": Competitor("duckdb script", "peer_duckdb.py", "duckdb"),
+}
+BLOCK_CHECKS = (
+    Competitor("agentloop", "blocks_agentloop.py"),
+    Competitor("pandera, pandas", "blocks_pandera.py", "pandas", "pandas"),
+    Competitor("pandera, polars", "blocks_pandera.py", "polars", "polars"),
+)
