@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +29,47 @@ def page(results: list[dict[str, Any]]) -> str:
 def section(result: dict[str, Any]) -> str:
     """One benchmark: its targets, misses shown, then its rows."""
     machine = result["machine"]
+    memory = f", {machine['memory_gb']:g} GB" if "memory_gb" in machine else ""
     lines = [
         f"## {result['benchmark']}",
         "",
-        f"{machine['cpus']} CPUs, {machine['machine']}, Python {machine['python']}.",
+        f"{machine['cpus']} CPUs{memory}, {machine['machine']}, Python {machine['python']}.",
         f"`./bazelw run //benchmarks:{result['benchmark']} -- --json FILE`",
         "",
-        "| target | measured | at most | |",
-        "|---|---|---|---|",
+        *target_table(result["targets"]),
     ]
-    for target in result["targets"]:
-        verdict = "holds" if target["holds"] else "**missed**"
-        lines.append(
-            f"| {target['name']} | {target['value']} s | {target['target']} s | {verdict} |"
-        )
-    lines += [
-        "",
-        "| scenario | stage | median s | min | max | rounds |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in result["rows"]:
-        cells = (row[k] for k in ("scenario", "stage", "median_s", "min_s", "max_s", "rounds"))
-        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
+    # Rows with the same columns belong in one table.
+    for _, rows in groupby(result["rows"], key=tuple):
+        lines += ["", *row_table(list(rows))]
     return "\n".join([*lines, ""])
+
+
+def target_table(targets: list[dict[str, Any]]) -> list[str]:
+    """A target is in seconds and an upper bound unless it says otherwise."""
+    lines = ["| target | measured | wanted | |", "|---|---|---|---|"]
+    for target in targets:
+        verdict = "holds" if target["holds"] else "**missed**"
+        unit = target.get("unit", "s")
+        value, limit = (f"{cell(target[key])} {unit}".strip() for key in ("value", "target"))
+        direction = target.get("direction", "at most")
+        lines.append(f"| {target['name']} | {value} | {direction} {limit} | {verdict} |")
+    return lines
+
+
+def row_table(rows: list[dict[str, Any]]) -> list[str]:
+    """``rows`` have the same keys, which become the headings: ``median_s`` is "median s"."""
+    headings = [key.replace("_", " ") for key in rows[0]]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    return lines + [f"| {' | '.join(map(cell, row.values()))} |" for row in rows]
+
+
+def cell(value: Any) -> str:
+    """Large whole numbers in groups of three; nothing for what was not measured."""
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value).replace("|", "\\|")
 
 
 def main() -> int:
