@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from agentloop.contracts import SourceUnreadable
 from agentloop.contracts.spec_data import CsvSource
+from agentloop.data.arrow_cast import cast_column, normalise
 from agentloop.data.arrow_chunks import CsvPart
 from agentloop.data.arrow_csv import CsvParser
 from agentloop.data.arrow_table import KeyColumns
@@ -101,3 +102,24 @@ def test_whole_numbers_of_a_spreadsheet_are_whole() -> None:
 def test_a_quote_that_is_never_closed_names_its_line() -> None:
     with pytest.raises(SourceUnreadable, match="in or after line 3 is not closed"):
         parse(b'1,2\n3,4\n5,"6\n7,8\n', 1 << 20)
+
+
+@given(
+    values=st.lists(
+        st.sampled_from(["1", "2.5", "1e2", " 3", "+4", "x", " ? ", "nan", "inf", "007", ""]),
+        min_size=1,
+        max_size=12,
+    ),
+    kind=st.sampled_from(["number", "integer", "text", "category"]),
+    chunk_bytes=st.integers(1, 30),
+)
+@settings(max_examples=150, deadline=None)
+def test_values_are_the_same_at_any_size_of_chunk(values, kind, chunk_bytes) -> None:
+    data = "".join(f"{value},{n}\n" for n, value in enumerate(values)).encode()
+
+    def cast(chunk_bytes: int) -> list[object]:
+        tables = parse(data, chunk_bytes, {"a": kind, "b": "integer"})
+        arrays = [normalise(table.column("a"), MISSING, from_text=True) for table in tables]
+        return [value.as_py() for array in arrays for value in cast_column(array, kind)[0]]
+
+    assert repr(cast(chunk_bytes)) == repr(cast(1 << 20))

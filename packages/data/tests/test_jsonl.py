@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentloop.contracts import DataSourceConfig, SchemaMismatch, SourceUnreadable
+from agentloop.data.arrow_cast import cast_column, normalise
 from agentloop.data.arrow_extract import Extract, RawRows
 from agentloop.data.arrow_jsonl import parse_lines
 from agentloop.data.arrow_source import extract_source
@@ -89,3 +93,25 @@ def test_nesting_deep_in_a_large_file_is_refused() -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
     assert read(tmp_path, '{"y": "ü"}\n'.encode("utf-16")).head.to_pydict() == {"y": ["ü"]}
+
+
+SCALARS = [1, 2.5, 1.0, "x", "1", True, None, 10**20, 1e20, "2020-01-01", 0.1, -3, 1e-7, 5e15]
+
+
+@given(
+    values=st.lists(st.sampled_from(SCALARS), min_size=2, max_size=8),
+    kind=st.sampled_from(["number", "integer", "text", "category", "boolean"]),
+    cut=st.integers(1, 7),
+)
+@settings(max_examples=200, deadline=None)
+def test_where_lines_are_cut_makes_no_difference(values, kind, cut) -> None:
+    lines = [json.dumps({"a": value}).encode() + b"\n" for value in values]
+
+    def cast(lines: list[bytes]) -> list[object]:
+        table = parse_lines("rows", Cut(b"".join(lines), 1), {"a": kind}, closed=True).table
+        return cast_column(normalise(table.column("a"), ("",), from_text=False), kind)[
+            0
+        ].to_pylist()
+
+    parts = [some for some in (lines[:cut], lines[cut:]) if some]
+    assert [value for some in parts for value in cast(some)] == cast(lines)

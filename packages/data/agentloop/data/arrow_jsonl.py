@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json
 
 from agentloop.contracts.data import ColumnKind
 from agentloop.contracts.errors import SchemaMismatch, SourceUnreadable
 from agentloop.data.arrow_chunks import unpack_chunk
 from agentloop.data.arrow_extract import RawRows, TornRow
+from agentloop.data.arrow_numbers import number_texts
 from agentloop.data.arrow_table import KeyColumns, check_schema, first_line
 from agentloop.data.csv_cut import Cut
 from agentloop.data.csv_dialect import MAX_COLUMNS
@@ -33,7 +33,7 @@ _TYPES: dict[ColumnKind, pa.DataType] = {
     "boolean": pa.bool_(),
 }
 _KEY = re.compile(rb'"([^"\\]*)"\s*:')
-_CLASH = re.compile(r"Column\(/(.*)\) changed from", re.DOTALL)
+_CLASH = re.compile(r"Column\(/(.*)\) changed from \w+ to (\w+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +108,28 @@ def _read_judged(
         if clash is None or clash.group(1) not in kinds:
             raise SourceUnreadable(shown, first_line(error)) from None
     names = dict.fromkeys([*kinds, *(name for _, row in rows for name in row)])
-    return pa.table({name: _texts([row.get(name) for _, row in rows]) for name in names})
+    return pa.table(
+        {name: _column([row.get(name) for _, row in rows], name, shown) for name in names}
+    )
 
 
 def _read_relaxed(shown: str, data: bytes, kinds: Kinds, closed: bool) -> pa.Table:
     """Read with the types of ``kinds``, letting go of those that the values contradict."""
     types = {name: _TYPES.get(kind, pa.string()) for name, kind in kinds.items()}
-    fields = list(types)
+    relaxed: set[str] = set()
     for _ in range(MAX_RELAXED):
         try:
-            return _read(data, types, closed and len(types) == len(fields))
+            return _read(data, types, closed and not relaxed)
         except pa.ArrowInvalid as error:
             clash = _CLASH.search(str(error))
-            if clash is not None and clash.group(1) in types:
+            if clash is not None and clash.group(1) in types.keys() - relaxed:
                 _check_keys(shown, data)  # those not told of are inferred now
-                del types[clash.group(1)]
+                relaxed.add(clash.group(1))
+                if clash.group(2) == "string":
+                    # Not left to inference, which would read some texts as times.
+                    types[clash.group(1)] = pa.string()
+                else:
+                    del types[clash.group(1)]
             elif "Failed to convert JSON to int64" in str(error):
                 whole = {name for name, kind in types.items() if kind == pa.int64()}
                 if not whole:
@@ -148,23 +155,22 @@ def _read(data: bytes, types: Mapping[str, pa.DataType], closed: bool) -> pa.Tab
 
 
 def _as_kind(table: pa.Table, name: str, kind: ColumnKind) -> pa.Table:
-    """Numbers in a column of another kind as text that does not depend on their neighbours: 1 and
-    not 1.0 where another row has 2.5; a column that is not there as nulls."""
+    """A column that is not there as nulls; one of another type than its kind in a form that does
+    not depend on its neighbours: 1 and not 1.0 where another row has 2.5."""
     if name not in table.column_names:
         return table.append_column(name, pa.nulls(table.num_rows, _TYPES.get(kind, pa.string())))
     index = table.column_names.index(name)
     column = table.column(index)
     if kind == "integer" and pa.types.is_floating(column.type):
         try:
-            return table.set_column(index, name, column.cast(pa.int64()))
+            column = column.cast(pa.int64())
         except pa.ArrowInvalid:
             return table
-    if kind in ("category", "text") and pa.types.is_floating(column.type):
-        whole = pc.and_(pc.equal(column, pc.floor(column)), pc.less(pc.abs(column), 2.0**53))
-        digits = pc.if_else(whole, column, 0.0).cast(pa.int64()).cast(pa.string())
-        texts = pc.if_else(whole, digits, column.cast(pa.string()))
-        return table.set_column(index, name, texts)
-    return table
+    elif kind in ("number", "integer") and pa.types.is_boolean(column.type):
+        column = column.cast(pa.string())  # no number, though a cast would make it one
+    elif kind in ("category", "text") and pa.types.is_floating(column.type):
+        column = number_texts(column)
+    return table.set_column(index, name, column)
 
 
 def _judged(
@@ -195,17 +201,25 @@ def all_torn(shown: str, rows: tuple[TornRow, ...]) -> SourceUnreadable:
     )
 
 
-def _texts(values: list[Any]) -> pa.Array:
+def _column(values: list[Any], name: str, shown: str) -> pa.Array:
+    """Values of one type as they are, of several as text. Raises SourceUnreadable for nested
+    ones."""
     kinds = {type(value) for value in values if value is not None}
+    if kinds & {list, dict}:
+        reason = f"column '{name}' holds objects or arrays, not one plain value a row"
+        raise SourceUnreadable(shown, reason, next_step="flatten that column")
     if len(kinds) <= 1 or kinds == {int, float}:
         try:
             return pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             pass
-    return pa.array(
-        [
-            value if value is None or isinstance(value, str) else json.dumps(value)
-            for value in values
-        ],
-        pa.string(),
-    )
+    return pa.array([_text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**63):
+        return json.dumps(value)
+    text: str = number_texts(pa.array([float(value)]))[0].as_py()
+    return text

@@ -38,7 +38,11 @@ def source_fingerprint(source_config: DataSourceConfig, base_dir: Path) -> str:
     if is_remote(source.path):
         from agentloop.data.s3_files import fingerprint_s3
 
-        return fingerprint_s3(source)
+        digest.update(fingerprint_s3(source).encode())
+        if isinstance(source, IdxSource):
+            labels = source.model_copy(update={"path": source.labels})
+            digest.update(fingerprint_s3(labels).encode())
+        return digest.hexdigest()
     files = locate_files(source, base_dir)
     if isinstance(source, IdxSource):
         files += locate_files(source.model_copy(update={"path": source.labels}), base_dir)
