@@ -115,17 +115,19 @@ class DataIngestionPipeline:
         return await asyncio.to_thread(self._keep, batch, profile, validation, batch_id)
 
     def _extract(self) -> Extract:
-        source = self._config.source
-        if source.since == LAST:
-            # Resolved here, so that no source has to know of the history.
-            source = source.model_copy(update={"since": self._last_time()})
-        config = self._config.model_copy(update={"source": source})
-        return extract_source(config, self._base_dir)
+        return extract_source(self._config, self._base_dir, since=self._since())
+
+    def _since(self) -> str | None:
+        """``last`` resolved, so that no source has to know of the history."""
+        since = self._config.source.since
+        if since != LAST:
+            return since
+        last = self._store.last()
+        return (last.latest_time or None) if last is not None else None
 
     def _transform(self, raw: Extract, staging: Path) -> TransformedBatch:
         history = self._history()
-        since = self._config.source.since
-        since = self._last_time() if since == LAST else since
+        since = self._since()
         outlook = plan_scan(raw, self._config, history, since)
         require_space(staging, raw.head.nbytes)
         start_ray(self._ray_ready)
@@ -170,10 +172,6 @@ class DataIngestionPipeline:
 
     def _history(self) -> tuple[Accepted, ...]:
         return self._store.history(self._config.checks.history)
-
-    def _last_time(self) -> str | None:
-        last = self._store.last()
-        return (last.latest_time or None) if last is not None else None
 
     def _keep(
         self,
