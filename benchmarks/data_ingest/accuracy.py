@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from rules import NAMES, NUMBERS
+from rules import CATEGORIES, NAMES, NUMBERS
 
 
 def accuracy_rows(source: Path, profile: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a column: the largest rank error of its quantiles (a share of the rows), the relative
     error of its distinct count, and by how many its counts are off."""
     connection = duckdb.connect()
-    connection.execute(f"CREATE TABLE t AS SELECT * FROM read_csv('{source}/*.csv')")
+    # Said, for "yes" and "no" would be read as booleans.
+    texts = ", ".join(f"'{name}': 'VARCHAR'" for name in CATEGORIES)
+    rows = f"read_csv('{source}/*.csv', types = {{{texts}}})"
+    connection.execute(f"CREATE TABLE t AS SELECT * FROM {rows}")
     return [_row(connection, name, profile[name]) for name in NAMES]
 
 

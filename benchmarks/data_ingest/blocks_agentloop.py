@@ -22,9 +22,9 @@ def run(job: Job) -> dict[str, Any]:
     plan = scan_plan(blocks[0])
     spent = []
     for block in blocks:
-        began = time.thread_time()
+        began = time.process_time()
         inspect_block(RawRows(block), plan)
-        spent.append((block.num_rows, time.thread_time() - began))
+        spent.append((block.num_rows, time.process_time() - began))
     return {"check_s": seconds_per_million(spent), "convert_s": 0.0}
 
 

@@ -16,15 +16,16 @@ from worker import Job, serve
 
 def run(job: Job) -> dict[str, Any]:
     blocks = read_blocks(job.files)
+    # The process's time: polars and Arrow work in threads of their own.
     convert, validate = pandas_backend() if job.option == "pandas" else polars_backend()
     converting, checking = [], []
     for block in blocks:
-        began = time.thread_time()
+        began = time.process_time()
         frame = convert(block)
-        converted = time.thread_time()
+        converted = time.process_time()
         validate(frame)
         converting.append((block.num_rows, converted - began))
-        checking.append((block.num_rows, time.thread_time() - converted))
+        checking.append((block.num_rows, time.process_time() - converted))
     return {
         "check_s": seconds_per_million(checking),
         "convert_s": seconds_per_million(converting),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ def main() -> int:
         folder.resolve(), options.json.resolve(), options.seed, options.scattered, options.limit
     )
     runner = Runner(settings)
+    # So that the worker of the moment is ended and the folder cleared.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         for number, size in enumerate(sizes):
             for round_number in range(rounds[min(number, len(rounds) - 1)]):

@@ -83,6 +83,8 @@ def describe(rows: pl.LazyFrame, name: str) -> dict[str, Any]:
     if name in CATEGORIES:
         counts = values.value_counts(sort=True)
         return told | {"distinct": counts.height, "top": counts.head(TOP).rows()}
+    if name == TIME:
+        values = values.dt.epoch("s")
     told["distinct"] = values.approx_n_unique()
     told |= {"min": values.min(), "max": values.max(), "mean": values.mean(), "std": values.std()}
     kept = values.drop_nulls().sort()

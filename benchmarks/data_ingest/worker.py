@@ -77,4 +77,5 @@ def _own_stdout() -> TextIO:
 
 def _say(answers: TextIO, **values: Any) -> None:
     print(json.dumps(values, default=str), file=answers, flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        raise SystemExit("whoever measures is gone")
