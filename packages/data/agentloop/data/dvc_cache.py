@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from agentloop.data.files import READ_ONLY
@@ -45,8 +45,13 @@ class DvcCache:
     def drop_unfinished(self) -> None:
         """Drop objects that DVC did not finish: it makes one read-only last, and takes one that
         exists for one that is whole."""
-        found = self._files.glob("*/*")
+        found = list(self._files.glob("*/*"))
         _drop_damaged(path for path in found if path.stat().st_mode & 0o777 != READ_ONLY)
+
+    def drop_linked(self, inodes: Set[int]) -> None:
+        """Drop objects that are links to those files."""
+        for path in [p for p in self._files.glob("*/*") if p.stat().st_ino in inodes]:
+            path.unlink()
 
     def _all(self, pointer: str) -> Iterable[Path]:
         yield self.path(pointer)

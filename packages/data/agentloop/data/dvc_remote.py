@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import errno
 import hashlib
 import io
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -102,14 +104,19 @@ def told(run: Callable[[], None], remote: DvcRemote | None = None) -> None:
             # DVC lets through the errors of its parts: dvc_objects, dvc_data, its SQLite caches.
             family = type(error).__module__.partition(".")[0].partition("_")[0]
             cause = causes[-1] if causes else error
-            if isinstance(cause, OSError) and cause.errno in DISK_FULL:
-                raise cause from error
+            if _is_full_disk(cause) or _is_full_disk(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             if remote is not None and remote.name != LOCAL:
                 if isinstance(error, (OSError, ImportError)) or family in _FOREIGN:
                     raise _remote_failed(remote, cause) from error
             elif family == "dvc" or isinstance(error, sqlite3.Error):
                 raise VersioningFailed(f"DVC: {_first_line(cause)}") from error
             raise
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    return getattr(error, "errno", 0) in DISK_FULL or code & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _remote_failed(remote: DvcRemote, cause: BaseException) -> VersioningFailed:

@@ -24,17 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentloop.contracts.errors import VersioningFailed
+from agentloop.data import dvc_remote
 from agentloop.data.checkout_failed import CheckoutFailed
 from agentloop.data.dvc_cache import DvcCache
-from agentloop.data.dvc_remote import (
-    LOCAL,
-    DvcRemote,
-    config_of,
-    config_text,
-    read_remotes,
-    remote_of,
-    told,
-)
+from agentloop.data.dvc_remote import LOCAL, DvcRemote, config_of, config_text, told
 from agentloop.data.files import link_or_copy, write_atomically
 from agentloop.data.git_repo import GitRepo
 
@@ -84,8 +77,7 @@ class DvcRepo:
         # A recording that was cut short between the two has a commit and no tag.
         commit = self._git.commit_titled(subject)
         if not commit:
-            self._place(name, folder, texts)
-            self._track(name, folder, remotes)
+            self._add(name, folder, texts, remotes)
             write_atomically(self._config, config_text(*remotes))
             tracked = [f"datasets/{name}.dvc", *(f"datasets/{name}.{noun}.json" for noun in TEXTS)]
             self._git.run("add", "--", ".dvc", ".dvcignore", "datasets/.gitignore", *tracked)
@@ -167,20 +159,35 @@ class DvcRepo:
     def _remotes(self, spec: RemoteSpec | None) -> Remotes:
         """Those that are known and the name of the one to push to: that of ``spec``, which is
         written down once it has taken something. Earlier ones stay, for what lies there."""
-        remote = remote_of(spec, self._remote)
+        remote = dvc_remote.remote_of(spec, self._remote)
         return {**self._known_remotes()[0], remote.name: remote}, remote.name
 
     def _known_remotes(self) -> Remotes:
-        known, current = read_remotes(self._config.read_text(encoding="utf-8"))
-        return {**known, LOCAL: remote_of(None, self._remote)}, current
+        known, current = dvc_remote.read_remotes(self._config.read_text(encoding="utf-8"))
+        return {**known, LOCAL: dvc_remote.remote_of(None, self._remote)}, current
 
     def _mend(self) -> None:
         """Drop what a recording that was cut short did not finish."""
         if not self._pending.exists():
             return
         shutil.rmtree(self._site, ignore_errors=True)
+        self._drop_unfinished()
+
+    def _drop_unfinished(self) -> None:
         for store in (self._cache, DvcCache(self._remote)):
             store.drop_unfinished()
+
+    def _add(self, name: str, folder: Path, texts: Mapping[str, str], remotes: Remotes) -> None:
+        """Track and push; if that fails, give back the space it took here."""
+        new = {part.stat().st_ino for part in folder.glob("part-*.parquet")}
+        try:
+            self._place(name, folder, texts)
+            self._track(name, folder, remotes)
+        except Exception:
+            shutil.rmtree(self._root / "datasets" / name, ignore_errors=True)
+            self._cache.drop_linked(new)
+            self._drop_unfinished()
+            raise
 
     def _place(self, name: str, folder: Path, texts: Mapping[str, str]) -> None:
         """Put a version's files where DVC and git track them."""
