@@ -16,9 +16,9 @@ from agentloop.data.arrow_fit import complete
 from agentloop.data.arrow_plan import plan_scan
 from agentloop.data.arrow_seal import InlineSealer
 from agentloop.data.arrow_stage import FAILING, PART, Stage
+from agentloop.data.arrow_work import cut_head
 from agentloop.data.batch import ScanPlan, TransformedBatch
 from agentloop.data.profiler import build_profile
-from agentloop.data.ray_scan import cut_head
 
 ROWS = {
     "id": [f"r{i}" for i in range(40)],

@@ -11,13 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from agentloop.contracts import DataSourceConfig
-from agentloop.data import arrow_fit
-from agentloop.data import pipeline as pipeline_module
-from agentloop.data.arrow_block import inspect_block
+from agentloop.data import scan as scan_module
 from agentloop.data.arrow_extract import Extract
-from agentloop.data.arrow_seal import InlineSealer
+from agentloop.data.arrow_threads import run_here
+from agentloop.data.arrow_work import ChunkWork
 from agentloop.data.pipeline import DataIngestionPipeline
-from agentloop.data.ray_scan import cut_head
 from agentloop.lifecycle.arrow_split import split_rows
 
 RNG = np.random.default_rng(0)
@@ -51,16 +49,12 @@ def table() -> pa.Table:
 
 @pytest.fixture
 def scan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Scans and seals in this process, in small blocks; gives the rows that would be stored."""
+    """Scans in small blocks; gives the rows that would be stored."""
 
-    def blocks(extract: Extract, plan: Any) -> Any:
-        for number, raw in enumerate(cut_head(extract, 500)):
-            yield inspect_block(raw, plan, (0, number))
+    def blocks(extract: Extract, work: ChunkWork, _: int = 0) -> Any:
+        return run_here(extract, work, block_rows=500)
 
-    monkeypatch.setattr(pipeline_module, "start_ray", lambda _: None)
-    monkeypatch.setattr(pipeline_module, "open_sealer", InlineSealer)
-    monkeypatch.setattr(pipeline_module, "scan_blocks", blocks)
-    monkeypatch.setattr(arrow_fit, "cut_head", lambda extract: cut_head(extract, 500))
+    monkeypatch.setattr(scan_module, "run_here", blocks)
 
     def run(rows: pa.Table, spec: DataSourceConfig) -> pa.Table:
         staging = tmp_path / "staging"

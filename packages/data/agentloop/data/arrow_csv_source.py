@@ -30,7 +30,8 @@ def extract_csv(
 ) -> Extract:
     """Raises EmptySource, SourceUnreadable, SchemaMismatch."""
     keys = key_columns(files, source.path)
-    large = sum(file.size for file in files) > large_bytes
+    size = sum(file.size for file in files)
+    large = size > large_bytes
     # Of a small source every byte is judged, so that an umlaut in its last row is not overlooked.
     sample_bytes = SAMPLE_BYTES if large else max(large_bytes, SAMPLE_BYTES) + 1
     parts = tuple(CsvPart(some, source, sample_bytes) for some in in_parts(files))
@@ -46,7 +47,7 @@ def extract_csv(
         return Extract(source.path, "csv", raw.table, raw.torn, from_text=True, notes=notes)
     columns = pieces[0][0].dialect.names
     parser = CsvParser(source.path, columns, keys, config.missing)
-    return Extract(source.path, "csv", raw.table, (), parts, parser, True, notes)
+    return Extract(source.path, "csv", raw.table, (), parts, parser, True, notes, size)
 
 
 def _first(parts: tuple[CsvPart, ...], limit: int) -> tuple[Pieces, bool]:

@@ -53,7 +53,8 @@ class Extract:
     ``head`` holds all its rows (and ``torn`` its torn ones) unless there are ``parts``: then it
     holds the first rows, for inference, and ``parts`` hold everything, the head's rows included.
     ``from_text`` says whether values came as text without types (CSV), so that blanks around them
-    mean nothing. ``notes`` are remarks for people, e.g. which encoding was found.
+    mean nothing. ``notes`` are remarks for people, e.g. which encoding was found. ``size`` is how
+    many bytes there are to read in all, where that is known.
     """
 
     source: str
@@ -64,3 +65,4 @@ class Extract:
     parser: ChunkParser | None = None
     from_text: bool = False
     notes: tuple[str, ...] = ()
+    size: int | None = None

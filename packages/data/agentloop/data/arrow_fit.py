@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -16,8 +15,9 @@ from agentloop.data.arrow_block import Place, source_rows, stored
 from agentloop.data.arrow_checks import Mask
 from agentloop.data.arrow_extract import Extract, RawRows
 from agentloop.data.arrow_plan import Outlook, with_scales
+from agentloop.data.arrow_work import Work
 from agentloop.data.batch import ScanPlan
-from agentloop.data.ray_scan import Work, cut_head, run_job
+from agentloop.data.scan import run_job
 from agentloop.data.seen import SeenKeys
 
 Kept = Mapping[Place, Mask]
@@ -26,8 +26,8 @@ Kept = Mapping[Place, Mask]
 def complete(
     outlook: Outlook, extract: Extract, config: DataSourceConfig, kept: Kept | None = None
 ) -> ScanPlan:
-    """The plan, its steps fitted and its scales measured. Ray must be ready if there are parts to
-    fit on: each pass of fitting is a Ray Data job. ``kept`` says which rows an earlier scan kept:
+    """The plan, its steps fitted and its scales measured. Each pass of fitting is a job
+    like the scan itself. ``kept`` says which rows an earlier scan kept:
     the others take no part, and do not count where the split goes by position."""
     plan = outlook.plan
     if outlook.step_plan is not None:
@@ -101,12 +101,7 @@ class _Fitting:
         return kept, offsets, cut
 
     def _gather(self, work: Work) -> Iterator[Any]:
-        if self.extract.parts:
-            for table in run_job(self.extract, self.plan.kinds, work):
-                yield from _values(table)
-            return
-        for number, raw in enumerate(cut_head(self.extract)):
-            yield from _values(work(raw, (0, number)))
+        return run_job(self.extract, self.plan.kinds, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +116,7 @@ class _Count:
     with_keys: bool
     kept: Kept
 
-    def __call__(self, raw: RawRows, place: Place) -> pa.Table:
+    def __call__(self, raw: RawRows, place: Place) -> Any:
         from agentloop.data.arrow_steps import apply_keyed, split_view
         from agentloop.lifecycle.arrow_split import count_block
 
@@ -130,7 +125,7 @@ class _Count:
         taking = _taking(table, self.kept.get(place))
         view = split_view(self.so_far, taking, self.split)
         counts = count_block(view, self.split) if self.with_values else None
-        return _one((place, table.num_rows, counts, keys))
+        return place, table.num_rows, counts, keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,22 +139,13 @@ class _Learn:
     kept: Kept
     offsets: Mapping[Place, int]
 
-    def __call__(self, raw: RawRows, place: Place) -> pa.Table:
+    def __call__(self, raw: RawRows, place: Place) -> Any:
         from agentloop.data.arrow_steps import fit_block
 
         table = _taking(source_rows(raw.table, self.plan), self.kept.get(place))
         first = self.offsets.get(place, 0)
-        return _one(fit_block(self.so_far, table, first, self.split, self.cut))
+        return fit_block(self.so_far, table, first, self.split, self.cut)
 
 
 def _taking(table: pa.Table, kept: Mask | None) -> pa.Table:
     return table if kept is None else table.filter(pa.array(kept))
-
-
-def _one(value: object) -> pa.Table:
-    return pa.table({"value": pa.array([pickle.dumps(value, protocol=5)], pa.large_binary())})
-
-
-def _values(table: pa.Table) -> Iterator[Any]:
-    for value in table.column("value"):
-        yield pickle.loads(value.as_buffer())

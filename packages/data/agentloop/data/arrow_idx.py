@@ -91,8 +91,9 @@ def extract_idx(
         ]
     if not parts:
         raise EmptySource(source)
-    if sum(layout.rows * layout.row_bytes for layout in layouts) > large_bytes:
-        return Extract(source, "idx", next(parts[0].chunks()), parts=tuple(parts))
+    size = sum(layout.rows * layout.row_bytes for layout in layouts)
+    if size > large_bytes:
+        return Extract(source, "idx", next(parts[0].chunks()), parts=tuple(parts), size=size)
     return Extract(source, "idx", joined([t for part in parts for t in part.chunks()], source))
 
 

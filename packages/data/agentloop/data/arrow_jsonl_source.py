@@ -56,7 +56,8 @@ def extract_jsonl(
 ) -> Extract:
     """Raises EmptySource, SourceUnreadable, SchemaMismatch."""
     keys = key_columns(files, source.path)
-    large = sum(file.size for file in files) > large_bytes
+    size = sum(file.size for file in files)
+    large = size > large_bytes
     parts = tuple(JsonlPart(some) for some in in_parts(files))
     pieces, complete = _first(parts, HEAD_BYTES if large else large_bytes)
     if not pieces:
@@ -69,7 +70,7 @@ def extract_jsonl(
         return Extract(source.path, "jsonl", head, torn)
     columns = tuple(name for name in head.column_names if name not in keys.names)
     parser = JsonlParser(source.path, columns, keys)
-    return Extract(source.path, "jsonl", head, parts=parts, parser=parser)
+    return Extract(source.path, "jsonl", head, parts=parts, parser=parser, size=size)
 
 
 def _sheet(file: SourceFile, codec: str) -> Sheet:

@@ -71,7 +71,8 @@ def extract_parquet(files: tuple[SourceFile, ...], source: str, large_bytes: int
     parts, unpacked = _planned(files, source, keys)
     if not parts:
         raise EmptySource(source)
-    large = max(sum(file.size for file in files), unpacked) > large_bytes
+    size = max(sum(file.size for file in files), unpacked)
+    large = size > large_bytes
     tables, rows = [], 0
     for part in parts:
         for table in part.chunks():
@@ -83,7 +84,7 @@ def extract_parquet(files: tuple[SourceFile, ...], source: str, large_bytes: int
             break
     head = joined(tables, source)
     check_table(head, source)
-    return Extract(source, "parquet", head, parts=tuple(parts) if large else ())
+    return Extract(source, "parquet", head, parts=tuple(parts) if large else (), size=size)
 
 
 def _planned(

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from agentloop.contracts.data import ColumnSchema, DataSchema
 from agentloop.data.arrow_checks import numbers_of
-from agentloop.data.pandas_hashes import hash_strings
+from agentloop.data.arrow_text_hash import hash_strings
 from agentloop.data.sketch import Hashes, Summary, hash_numbers, summarise_numbers, summarise_texts
 
 

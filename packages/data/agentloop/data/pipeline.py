@@ -26,7 +26,8 @@ from agentloop.data.batch import Accepted, ScanPlan, TransformedBatch
 from agentloop.data.files import require_space, staging_folder, write_errors_told
 from agentloop.data.lineage import ingest_lineage
 from agentloop.data.profiler import DataProfiler
-from agentloop.data.ray_scan import open_sealer, scan_blocks, start_ray
+from agentloop.data.ray_scan import start_ray
+from agentloop.data.scan import is_small, scan_blocks, sealing
 from agentloop.data.validator import DataValidator
 from agentloop.data.version_store import VersionStore
 
@@ -38,10 +39,11 @@ MAX_SCANS = 4
 class DataIngestionPipeline:
     """Reads, checks, profiles and versions batches of one dataset.
 
-    ``base_dir`` is where loop.yaml lies, ``home`` the state folder. ``ray_ready`` is called once,
-    off the event loop, right before Ray is first needed; without it a local Ray is started if
-    none is connected. ``on_progress`` is told, from another thread, how far a long batch is. Raises
-    ValueError for a ``name`` that cannot name a dataset.
+    ``base_dir`` is where loop.yaml lies, ``home`` the state folder. A small batch is scanned in this
+    process, a large one with Ray Data: ``ray_ready`` is then called once, off the event loop, right
+    before Ray is needed; without it a local Ray is started if none is connected. ``on_progress`` is
+    told, from another thread, how far a long batch is. Raises ValueError for a ``name`` that cannot
+    name a dataset.
     """
 
     def __init__(
@@ -100,8 +102,8 @@ class DataIngestionPipeline:
         return await asyncio.to_thread(self._extract)
 
     async def transform(self, raw: Extract, staging: Path) -> TransformedBatch:
-        """Cast columns, apply the steps, check and summarise rows, in one pass of Ray Data;
-        accepted and failing rows go to files in ``staging``."""
+        """Cast columns, apply the steps, check and summarise rows, in one pass; accepted rows and
+        failing ones go to files in ``staging``."""
         return await asyncio.to_thread(self._transform, raw, staging)
 
     async def version_and_store(
@@ -130,7 +132,8 @@ class DataIngestionPipeline:
         since = self._since()
         outlook = plan_scan(raw, self._config, history, since)
         require_space(staging, raw.head.nbytes)
-        start_ray(self._ray_ready)
+        if not is_small(raw):
+            start_ray(self._ray_ready)
         batch = self._scan(outlook, raw, staging, history)
         if since and not batch.rows and not batch.tallies:
             raise EmptySource(raw.source, next_step=f"there is nothing later than {since} yet")
@@ -147,7 +150,8 @@ class DataIngestionPipeline:
             notes = (*raw.notes, *outlook.notes)
             with (
                 write_errors_told(staging, raw.head.nbytes),
-                Stage(staging, plan, raw.source, open_sealer(plan.schema)) as stage,
+                sealing(raw, plan.schema) as sealer,
+                Stage(staging, plan, raw.source, sealer) as stage,
             ):
                 self._fold(raw, plan, stage)
                 batch = stage.finish(history, notes)

@@ -14,7 +14,7 @@ from ray.data.block import BlockMetadata
 from agentloop.contracts.data import DataSchema
 from agentloop.data.arrow_extract import SourcePart
 from agentloop.data.arrow_seal import SealedGroup, seal_group
-from agentloop.data.ray_scan import PART_SHIFT, PLACE
+from agentloop.data.ray_scan import placed
 
 
 class PartsDatasource(Datasource):
@@ -51,9 +51,8 @@ class _Reader:
 
     def __call__(self) -> Iterator[pa.Table]:
         for position, chunk in enumerate(self.part.chunks()):
-            code = pa.scalar(self.number << PART_SHIFT | position, pa.int64())
-            placed = chunk.append_column(PLACE, pa.repeat(code, chunk.num_rows))
-            yield placed if self.inspect is None else self.inspect(placed)
+            named = placed(chunk, self.number, position)
+            yield named if self.inspect is None else self.inspect(named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,29 @@
-"""The one pass over a batch: a Ray Data job that reads and checks, Ray tasks that seal."""
+"""A batch with Ray: a Ray Data job reads and checks it, Ray tasks seal its row groups."""
 
 from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from agentloop.contracts.data import ColumnKind, DataSchema
+from agentloop.contracts.data import DataSchema
 from agentloop.contracts.errors import AgentLoopError, SourceUnreadable
-from agentloop.data.arrow_block import Block, Place, inspect_block, pack, unpack
-from agentloop.data.arrow_extract import ChunkParser, Extract, RawRows, TornRow
+from agentloop.data.arrow_block import Block, pack, unpack
+from agentloop.data.arrow_extract import Extract
 from agentloop.data.arrow_seal import Sealer
-from agentloop.data.batch import ScanPlan
+from agentloop.data.arrow_work import ChunkWork
 
-BLOCK_ROWS = 25_000
 # A laptop's cluster also runs replicas: a whole core might never come free.
 TASK_CPUS = 0.5
 CUTTER_CPUS = 0.25  # other than a scan's, so that Ray Data does not fuse the two into one task
 # Ray Data fills what it may with blocks that wait; this much keeps every core busy.
 STORE_BYTES = 512 << 20
 PLACE, PART_SHIFT = "_place", 32
-_REST = b"agentloop.rest"
-
-Work = Callable[[RawRows, Place], pa.Table]
 
 
 def start_ray(ray_ready: Callable[[], None] | None) -> None:
@@ -44,118 +40,82 @@ def open_sealer(schema: DataSchema) -> Sealer:
     """Seals with half of the cluster's processors; the scan has the other half."""
     from agentloop.data.ray_parts import RaySealer
 
-    return RaySealer(schema, TASK_CPUS, at_once=max(1, int(_half_the_cpus() / TASK_CPUS)))
+    return RaySealer(schema, TASK_CPUS, at_once=_half_the_cpus())
 
 
-def scan_blocks(extract: Extract, plan: ScanPlan, block_rows: int = BLOCK_ROWS) -> Iterator[Block]:
-    """Every block's outcome, in the source's order. Raises what ``run_job`` raises."""
-    for packed in run_job(extract, plan.kinds, _Inspection(plan), block_rows):
-        yield from unpack(packed)
-
-
-def run_job(
-    extract: Extract, kinds: Mapping[str, ColumnKind], work: Work, block_rows: int = BLOCK_ROWS
-) -> Iterator[pa.Table]:
-    """What the picklable ``work`` makes of every block, in parallel, in the source's order.
-
-    Ray must be ready (``start_ray``). Raises the typed error that a part, its parser or ``work``
-    raised, else SourceUnreadable.
-    """
+def run_with_ray(extract: Extract, work: ChunkWork) -> Iterator[Any]:
+    """What ``work`` makes of every chunk of the parts. Raises as ``run_job`` says."""
     import ray
 
     _configure()
-    dataset = _dataset(extract, _ChunkWork(extract.parser, kinds, work), block_rows)
     try:
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+        tables = _dataset(extract, _Packed(work)).iter_batches(
+            batch_size=None, batch_format="pyarrow"
+        )
+        for table in tables:
+            yield from _unpacked(table)
     except ray.exceptions.RayError as error:
         raise _typed(error, extract.source) from error
 
 
-def cut_head(extract: Extract, rows: int = BLOCK_ROWS) -> list[RawRows]:
-    """The head in blocks of ``rows``, each with the torn rows that lie between its own."""
-    torn = sorted(extract.torn, key=lambda row: row.number or 0)
-    numbers = [row.number or 0 for row in torn]
-    whole = np.arange(1, extract.head.num_rows + len(torn) + 1)
-    places = np.setdiff1d(whole, numbers, assume_unique=True)
-    blocks, begin = [], 0
-    for start in range(0, max(extract.head.num_rows, 1), rows):
-        table = extract.head.slice(start, rows)
-        last = start + rows >= extract.head.num_rows
-        end = len(whole) if last else int(places[start + rows]) - 1
-        here = tuple(
-            TornRow(number - begin, row.text, row.reason)
-            for number, row in zip(numbers, torn, strict=True)
-            if begin < number <= end
-        )
-        blocks.append(RawRows(table, here))
-        begin = end
-    return blocks
-
-
 @dataclass(frozen=True, slots=True)
-class _Inspection:
-    plan: ScanPlan
+class _Packed:
+    """A chunk, which names its place, to a table of one row that holds what was made of it."""
 
-    def __call__(self, raw: RawRows, place: Place) -> pa.Table:
-        return pack(inspect_block(raw, self.plan, place))
-
-
-@dataclass(frozen=True, slots=True)
-class _ChunkWork:
-    """Parses a chunk where it needs that, and works on its rows."""
-
-    parser: ChunkParser | None
-    kinds: Mapping[str, ColumnKind]
-    work: Work
+    work: ChunkWork
 
     def __call__(self, chunk: pa.Table) -> pa.Table:
-        if PLACE not in chunk.column_names:
-            raw, place = _detached(chunk)
-            return self.work(raw, place)
         code = chunk.column(PLACE)[0].as_py()
         place = (code >> PART_SHIFT, code & ((1 << PART_SHIFT) - 1))
-        chunk = chunk.drop_columns(PLACE)
-        raw = RawRows(chunk) if self.parser is None else self.parser(chunk, self.kinds)
-        return self.work(raw, place)
+        made = self.work(chunk.drop_columns(PLACE), place)
+        if isinstance(made, Block):
+            return pack(made)
+        return pa.table({"value": pa.array([pickle.dumps(made, protocol=5)], pa.large_binary())})
 
 
-def _dataset(extract: Extract, work: _ChunkWork, block_rows: int) -> Any:
+def _unpacked(table: pa.Table) -> Iterator[Any]:
+    if "value" not in table.column_names:
+        yield from unpack(table)
+        return
+    for value in table.column("value"):
+        yield pickle.loads(value.as_buffer())
+
+
+def placed(chunk: pa.Table, part: int, position: int) -> pa.Table:
+    """The chunk with its place, as ``_Packed`` reads it."""
+    code = np.full(chunk.num_rows, part << PART_SHIFT | position, np.int64)
+    return chunk.append_column(PLACE, pa.array(code))
+
+
+def _dataset(extract: Extract, work: _Packed) -> Any:
     import ray.data
 
     from agentloop.data.ray_parts import PartsDatasource
 
-    if not extract.parts:
-        blocks = enumerate(cut_head(extract, block_rows))
-        tables = [_attached(raw, (0, number)) for number, raw in blocks]
-        source = ray.data.from_arrow(tables)
-        work = _ChunkWork(None, work.kinds, work.work)
-    elif extract.parser is None:
+    at_once = _half_the_cpus()
+    # Whole parts in one task where there are enough of them: nothing is copied in between.
+    if extract.parser is None or len(extract.parts) > 2 * at_once:
         return ray.data.read_datasource(
             PartsDatasource(extract.parts, work),
             override_num_blocks=len(extract.parts),
             num_cpus=TASK_CPUS,
+            # Blocks are wanted in order: those of later parts would wait for the first ones.
+            concurrency=at_once,
         )
-    else:
-        source = ray.data.read_datasource(
-            PartsDatasource(extract.parts, None),
-            override_num_blocks=len(extract.parts),
-            num_cpus=CUTTER_CPUS,
-            # Blocks are wanted in order: a second file's would wait for the first one's.
-            concurrency=1,
-        )
-    return source.map_batches(
-        work, batch_size=None, batch_format="pyarrow", zero_copy_batch=True, num_cpus=TASK_CPUS
+    source = ray.data.read_datasource(
+        PartsDatasource(extract.parts, None),
+        override_num_blocks=len(extract.parts),
+        num_cpus=CUTTER_CPUS,
+        concurrency=1,
     )
-
-
-def _attached(raw: RawRows, place: Place) -> pa.Table:
-    """The rows with all else that is known of them in the schema's metadata."""
-    return raw.table.replace_schema_metadata({_REST: pickle.dumps((raw.torn, place))})
-
-
-def _detached(table: pa.Table) -> tuple[RawRows, Place]:
-    torn, place = pickle.loads((table.schema.metadata or {})[_REST])
-    return RawRows(table.replace_schema_metadata(None), torn), place
+    return source.map_batches(
+        work,
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        num_cpus=TASK_CPUS,
+        concurrency=at_once,
+    )
 
 
 def _typed(error: BaseException, source: str) -> AgentLoopError:
@@ -170,10 +130,10 @@ def _typed(error: BaseException, source: str) -> AgentLoopError:
     return SourceUnreadable(source, str(inner).strip().splitlines()[-1])
 
 
-def _half_the_cpus() -> float:
+def _half_the_cpus() -> int:
     import ray
 
-    return max(TASK_CPUS, float(ray.cluster_resources().get("CPU", 1.0)) / 2)
+    return max(1, int(ray.cluster_resources().get("CPU", 1.0)) // 2)
 
 
 def _configure() -> None:

@@ -27,7 +27,7 @@ from agentloop.data.arrow_fit import complete
 from agentloop.data.arrow_plan import plan_scan
 from agentloop.data.arrow_source import extract_source
 from agentloop.data.batch import ScanPlan
-from agentloop.data.ray_scan import scan_blocks
+from agentloop.data.scan import scan_blocks
 from agentloop.lifecycle.arrow_dataset import read_columns
 
 RNG = np.random.default_rng(0)

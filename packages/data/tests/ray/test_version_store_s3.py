@@ -111,7 +111,7 @@ def test_a_remote_that_does_not_answer_keeps_nothing_half_and_a_retry_completes(
 
 def test_a_bucket_that_is_not_there_is_told(tmp_path: Path, remote: RemoteSpec) -> None:
     missing = remote.model_copy(update={"url": f"s3://missing-{uuid4().hex}/data"})
-    with pytest.raises(VersioningFailed, match="[Bb]ucket"):
+    with pytest.raises(VersioningFailed, match=r"[Bb]ucket"):
         keep(tmp_path, [1.0], missing)
     assert VersionStore(tmp_path, "demo").log() == ()
 
