@@ -49,6 +49,13 @@ def start_cluster(job: Job) -> None:
         log_to_driver=False,
         _temp_dir=temporary,
     )
+    # As the others have, before the clock starts: what this process would import on its way.
+    import dvc.repo
+    import duckdb
+    import ray.data
+    import sqlglot
+
+    assert all((dvc.repo, duckdb, ray.data, sqlglot))
     time.sleep(SETTLE_S)
 
 

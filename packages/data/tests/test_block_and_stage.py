@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,17 @@ def test_anomalies_name_the_columns_that_explain_them_and_may_be_set_aside() -> 
     block = inspect(put("size", 3, 1e6), spec)
     assert block.rows.num_rows == 39
     assert block.tallies["anomaly", "size"].examples[0].values["id"] == "r3"
+
+
+def test_a_column_that_drifts_in_the_head_of_a_long_source_has_no_anomalies() -> None:
+    rows = pa.table(
+        {"id": range(400), "size": [float(i % 7) for i in range(400)], "y": [0, 1] * 200}
+    )
+    whole = Extract("rows", "parquet", rows)
+    longer = replace(whole, parts=(object(),))  # type: ignore[arg-type]
+    spec = config(columns={})
+    assert [s.name for s in planned(whole, spec)[0].scales] == ["id", "size"]
+    assert [s.name for s in planned(longer, spec)[0].scales] == ["size"]
 
 
 def test_only_rows_past_since_are_taken(tmp_path: Path) -> None:

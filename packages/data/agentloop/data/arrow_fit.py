@@ -33,7 +33,7 @@ def complete(
     if outlook.step_plan is not None:
         fit = _Fitting(plan, extract, config.split, kept or {})
         plan = replace(plan, steps=fit.run(outlook.step_plan))
-    return with_scales(plan, _after_steps(plan, extract.head))
+    return with_scales(plan, _after_steps(plan, extract.head), complete=not extract.parts)
 
 
 def moves_with_rows(outlook: Outlook, split: SplitSpec) -> bool:

@@ -17,6 +17,7 @@ from agentloop.data.arrow_checks import NUMERIC, numbers_of
 from agentloop.data.arrow_extract import Extract
 from agentloop.data.batch import Accepted, Scale, ScanPlan
 from agentloop.data.schema import Kinds, resolve_schema, undeclared_drops
+from agentloop.data.sketch import Floats
 from agentloop.data.times import parse_since
 
 SAMPLE_ROWS = 100_000
@@ -66,10 +67,10 @@ def plan_scan(
     return Outlook(plan, step_plan, undeclared_drops(extract.head.column_names, config))
 
 
-def with_scales(plan: ScanPlan, head: pa.Table) -> ScanPlan:
+def with_scales(plan: ScanPlan, head: pa.Table, complete: bool) -> ScanPlan:
     """The plan with centre and spread of every number column that has a spread. ``head``: rows
-    after the steps, in their stored types."""
-    return replace(plan, scales=tuple(_scales(head, plan.schema)))
+    after the steps, in their stored types; all there are if ``complete``."""
+    return replace(plan, scales=tuple(_scales(head, plan.schema, complete)))
 
 
 def _looks(extract: Extract, config: DataSourceConfig) -> Kinds:
@@ -141,9 +142,13 @@ def _since(
     return None if not since else (column, parse_since(since, kind, source))
 
 
-def _scales(head: pa.Table, schema: DataSchema) -> Iterator[Scale]:
+def _scales(head: pa.Table, schema: DataSchema, complete: bool) -> Iterator[Scale]:
     """From evenly spaced rows. Sigma is the larger of 1.4826·MAD and IQR / 1.349: the first alone
-    calls one hump of a column with two an anomaly."""
+    calls one hump of a column with two an anomaly.
+
+    Of a source that goes on after its head, a column that drifts within the head (an identifier, a
+    time, a trend) is left out: what is far from the head may be usual further down.
+    """
     step = max(1, head.num_rows // SAMPLE_ROWS)
     places = pa.array(np.arange(0, head.num_rows, step))
     for column in schema.features:
@@ -156,5 +161,15 @@ def _scales(head: pa.Table, schema: DataSchema) -> Iterator[Scale]:
                 low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
                 mad = float(np.median(np.abs(values - median)))
                 sigma = max(1.4826 * mad, (high - low) / 1.349)
-            if 0 < sigma < np.inf:
+            if 0 < sigma < np.inf and (complete or not _drifts(values, float(sigma))):
                 yield Scale(column.name, float(median), float(sigma))
+
+
+def _drifts(values: Floats, sigma: float) -> bool:
+    """Whether the medians of both halves differ by six standard errors, each of which is
+    1.2533·sigma / √n."""
+    half = values.size // 2
+    if half == 0:
+        return False
+    moved = abs(float(np.median(values[:half]) - np.median(values[half:])))
+    return moved > 6 * 1.2533 * sigma * float(np.sqrt(2 / half))

@@ -39,8 +39,8 @@ MAX_SCANS = 4
 class DataIngestionPipeline:
     """Reads, checks, profiles and versions batches of one dataset.
 
-    ``base_dir`` is where loop.yaml lies, ``home`` the state folder. A small batch is scanned in this
-    process, a large one with Ray Data: ``ray_ready`` is then called once, off the event loop, right
+    ``base_dir`` is where loop.yaml lies, ``home`` the state folder. A small batch is scanned in
+    this process, a large one with Ray Data: ``ray_ready`` is then called once, off the loop, right
     before Ray is needed; without it a local Ray is started if none is connected. ``on_progress`` is
     told, from another thread, how far a long batch is. Raises ValueError for a ``name`` that cannot
     name a dataset.

@@ -23,6 +23,10 @@ TASK_CPUS = 0.5
 CUTTER_CPUS = 0.25  # other than a scan's, so that Ray Data does not fuse the two into one task
 # Ray Data fills what it may with blocks that wait; this much keeps every core busy.
 STORE_BYTES = 512 << 20
+MOST_PARSERS = 3  # that one process can cut for
+# Blocks that may wait between a task and us: with Ray Data's two, tasks stand still while a group
+# is sealed.
+BLOCKS_AHEAD = 6
 PLACE, PART_SHIFT = "_place", 32
 
 
@@ -40,7 +44,7 @@ def open_sealer(schema: DataSchema) -> Sealer:
     """Seals with half of the cluster's processors; the scan has the other half."""
     from agentloop.data.ray_parts import RaySealer
 
-    return RaySealer(schema, TASK_CPUS, at_once=_half_the_cpus())
+    return RaySealer(schema, TASK_CPUS, at_once=_half_the_cpus() + 1)
 
 
 def run_with_ray(extract: Extract, work: ChunkWork) -> Iterator[Any]:
@@ -50,7 +54,7 @@ def run_with_ray(extract: Extract, work: ChunkWork) -> Iterator[Any]:
     _configure()
     try:
         tables = _dataset(extract, _Packed(work)).iter_batches(
-            batch_size=None, batch_format="pyarrow"
+            batch_size=None, batch_format="pyarrow", prefetch_batches=BLOCKS_AHEAD
         )
         for table in tables:
             yield from _unpacked(table)
@@ -93,8 +97,9 @@ def _dataset(extract: Extract, work: _Packed) -> Any:
     from agentloop.data.ray_parts import PartsDatasource
 
     at_once = _half_the_cpus()
-    # Whole parts in one task where there are enough of them: nothing is copied in between.
-    if extract.parser is None or len(extract.parts) > 2 * at_once:
+    # Whole parts in one task where there are enough of them: nothing is copied in between. On few
+    # processors cutting keeps ahead of parsing, and blocks come in order without any waiting.
+    if extract.parser is None or (at_once > MOST_PARSERS and len(extract.parts) > 2 * at_once):
         return ray.data.read_datasource(
             PartsDatasource(extract.parts, work),
             override_num_blocks=len(extract.parts),
@@ -114,7 +119,7 @@ def _dataset(extract: Extract, work: _Packed) -> Any:
         batch_format="pyarrow",
         zero_copy_batch=True,
         num_cpus=TASK_CPUS,
-        concurrency=at_once,
+        concurrency=max(2, at_once),
     )
 
 
@@ -145,6 +150,7 @@ def _configure() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = 1 << 20  # a chunk is one row, and a block of its own
+    context._max_num_blocks_in_streaming_gen_buffer = BLOCKS_AHEAD
     options = context.execution_options
     options.preserve_order = True
     options.resource_limits = ExecutionResources(
