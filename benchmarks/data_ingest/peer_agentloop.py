@@ -50,8 +50,8 @@ def start_cluster(job: Job) -> None:
         _temp_dir=temporary,
     )
     # As the others have, before the clock starts: what this process would import on its way.
-    import dvc.repo
     import duckdb
+    import dvc.repo
     import ray.data
     import sqlglot
 
