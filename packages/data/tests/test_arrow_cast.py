@@ -88,3 +88,9 @@ def test_times_are_kept_in_utc() -> None:
     noon = pa.array([datetime(2026, 1, 1, 12)]).cast(pa.timestamp("ns", "Europe/Zurich"))
     array, _ = cast_column(noon, "datetime")
     assert array.type == pa.timestamp("us")
+
+
+def test_times_in_json_are_times() -> None:
+    times = pa.array(["2026-01-01T00:00:00.000", None, "2026-01-02 03:04:05"])
+    assert infer_kind(times, False, False, has_no_times=True) == "datetime"
+    assert infer_kind(times, False, False) == "category"

@@ -198,9 +198,41 @@ def test_dropped_columns_are_not_stored(tmp_path: Path) -> None:
 def test_values_of_another_kind_are_told_by_row(tmp_path: Path) -> None:
     rows = table(size=["1"] * 20 + ["big"] * 20)
     with pytest.raises(SchemaMismatch) as caught:
-        stage(tmp_path, rows, config(), 15)
+        stage(tmp_path, rows, config("reject"), 15)
     assert caught.value.differences[0] == "row 21: 'big' in column 'size' is not a number"
     assert len(caught.value.differences) == 10
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_values_of_another_kind_are_set_aside_where_the_policy_says_so(
+    tmp_path: Path, size: int
+) -> None:
+    rows = table(size=[str(i) if i % 13 else "big" for i in range(40)])
+    batch = stage(tmp_path, rows, config(), size)
+    found = batch.tallies["kind", "size"]
+    assert (batch.rows, batch.failing, found.count) == (36, 4, 4)
+    assert [(e.row, e.value) for e in found.examples] == [(0, "big"), (13, "big"), (26, "big")]
+    reasons = pq.ParquetFile(tmp_path / FAILING).read().column("_reasons").to_pylist()
+    assert reasons[0].startswith("size: 'big' is not a number")
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"town": {"minimum": 3}}, "data.columns.town.minimum does nothing"),
+        ({"size": {"pattern": "x"}}, "data.columns.size.pattern does nothing"),
+        ({"town": {"pattern": "(?=x)x"}}, "no regular expression for RE2"),
+    ],
+)
+def test_a_declaration_that_cannot_work_is_refused(columns: Any, told: str) -> None:
+    with pytest.raises(SchemaMismatch, match=told):
+        planned(Extract("rows", "parquet", table()), config(columns=columns))
+
+
+def test_a_split_by_a_column_that_is_not_there_is_refused() -> None:
+    spec = config(columns={}, split={"by": "group", "column": "twon"})
+    with pytest.raises(SchemaMismatch, match="did you mean 'town'"):
+        planned(Extract("rows", "parquet", table()), spec)
 
 
 def test_a_column_of_nothing_is_counted_as_null(tmp_path: Path) -> None:

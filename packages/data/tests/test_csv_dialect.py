@@ -120,3 +120,9 @@ def test_torn_rows_are_numbered_and_the_rest_is_read(tmp_path: Path) -> None:
 def test_a_torn_row_may_be_undecodable(tmp_path: Path) -> None:
     with pytest.raises(SourceUnreadable, match="line 2 is not UTF-8"):
         read(tmp_path, b"a,y\n1,2,\xff\n3,4\n", encoding="utf-8")
+
+
+def test_utf8_with_a_broken_byte_is_no_legacy_encoding(tmp_path: Path) -> None:
+    rows = "a,y\n" + "Jürg,1\n" * 300
+    with pytest.raises(SourceUnreadable, match="line 302 is not UTF-8"):
+        read(tmp_path, rows.encode() + b"J\xc3(rg,1\n")

@@ -66,6 +66,22 @@ def scan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return run
 
 
+def test_rows_that_are_set_aside_take_no_part_whatever_the_split(scan: Any) -> None:
+    rows = table().append_column("_n", pa.array(np.arange(ROWS)))
+    spec = config(
+        steps=[{"kind": "impute", "columns": ["size"], "statistic": "mean"}],
+        columns={"age": {"maximum": 60}},
+        split={"by": "group", "column": "id"},
+    )
+    stored = scan(rows, spec)
+    columns = {"id": stored.column("id").to_numpy().astype(float)}
+    trains = ~split_rows(columns, stored.num_rows, spec.split)
+    places = stored.column("_n").to_numpy()
+    raw = rows.column("size").to_numpy()[places]
+    filled = stored.column("size").to_numpy()[np.isnan(raw)]
+    np.testing.assert_allclose(filled, np.nanmean(raw[trains]), rtol=1e-9)
+
+
 def training_median(rows: pa.Table, stored: pa.Table, spec: DataSourceConfig) -> float:
     """Of the stored rows that train, as they were before the fill."""
     test = split_rows({}, stored.num_rows, spec.split)

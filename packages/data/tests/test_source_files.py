@@ -76,7 +76,7 @@ def test_a_broken_csv_file_is_told(tmp_path: Path, data: bytes, told: str) -> No
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b'{"a": 1}\n{"a": "x"}\n', "changed from number to string"),
+        (b'{"a": 1}\n{"a": "x"}\n', "holds values of several kinds"),
         (b'[{"a": 1}]', "data row 1 is a JSON array, not an object"),
         (b'{"a": "\xff", "y": 1}', "data row 1 is not UTF-8 text"),
         (b'{"a": {"b": 1}, "y": 1}', "not one plain value a row"),

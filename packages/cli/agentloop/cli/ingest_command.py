@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,14 @@ def run(context: Context) -> int:
     from agentloop.contracts import load_spec, to_dict
     from agentloop.loop.ingestion import IngestRequest, ingest
 
+    # A scheduler's way to say Ctrl-C: what is staged goes, and the exit code tells.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     spec_path: Path = context.options.spec
     spec = load_spec(spec_path)
     context.home.create()
     request = IngestRequest(
         spec=spec,
+        spec_path=spec_path,
         base_dir=spec_path.absolute().parent,
         home=context.home,
         environment=context.environment,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -45,5 +46,12 @@ def _columns(batch: DataBatch) -> Table:
 
 def _values(column: ColumnProfile) -> str:
     if column.quantiles:
-        return " … ".join(f"{column.quantiles[p]:.4g}" for p in ("0.01", "0.5", "0.99"))
+        return " … ".join(_shown(column, column.quantiles[p]) for p in ("0.01", "0.5", "0.99"))
     return ", ".join(text for text, _ in column.top[:4])
+
+
+def _shown(column: ColumnProfile, value: float) -> str:
+    """Times are profiled as seconds since 1970."""
+    if column.kind != "datetime":
+        return f"{value:.4g}"
+    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")

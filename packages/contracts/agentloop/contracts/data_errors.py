@@ -38,6 +38,21 @@ class EmptySource(DataError):
 
 
 @dataclass(eq=False)
+class NothingNew(DataError):
+    """An increment that has no rows yet: not a fault, so it has a code of its own."""
+
+    source: str
+    since: str
+    kept: str = NOTHING_WRITTEN
+    next_step: str = "run the same command again when there are newer rows"
+    exit_code: ClassVar[int] = 18
+
+    @property
+    def summary(self) -> str:
+        return f"There is nothing later than {self.since} in {self.source}."
+
+
+@dataclass(eq=False)
 class TargetMissing(DataError):
     target: str
     columns: tuple[str, ...]
@@ -80,7 +95,7 @@ class SchemaMismatch(DataError):
     @property
     def summary(self) -> str:
         shown = "\n".join(f"  {line}" for line in self.differences)
-        return f"The data source {self.source} does not have the declared schema:\n{shown}"
+        return f"{self.source} does not fit its schema:\n{shown}"
 
 
 @dataclass(eq=False)

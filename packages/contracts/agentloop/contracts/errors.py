@@ -13,7 +13,8 @@
     │   ├── VersioningFailed 27
     │   ├── DataVersionNotFound 28
     │   ├── RemoteForbidden  29
-    │   └── QueryRefused     19
+    │   ├── QueryRefused     19
+    │   └── NothingNew       18
     ├── TrainingError        30
     │   ├── TrainingDiverged 31
     │   └── TrackingFailed   32
@@ -49,6 +50,7 @@ from agentloop.contracts.data_errors import (
     DataQualityError,
     DataVersionNotFound,
     EmptySource,
+    NothingNew,
     QueryRefused,
     RemoteForbidden,
     SchemaMismatch,
@@ -113,6 +115,7 @@ __all__ = [
     "LifecycleError",
     "ModelNotServed",
     "MonitoringError",
+    "NothingNew",
     "PortInUse",
     "QueryRefused",
     "RemoteForbidden",

@@ -17,6 +17,7 @@ Callable = Annotated[str, AfterValidator(matching(CALLABLE_PATTERN, "must be mod
 Scalar = str | int | float | bool | None
 CheckName = Literal[
     "torn",
+    "kind",
     "nulls",
     "finite",
     "minimum",
@@ -155,6 +156,12 @@ class ColumnSpec(Strict):
     categories: tuple[str, ...] | None = None
     unique: bool = False
     pattern: str | None = None
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> ColumnSpec:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise refusal("must not be above maximum", below=["minimum"])
+        return self
 
     @field_validator("pattern")
     @classmethod

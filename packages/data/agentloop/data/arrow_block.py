@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from agentloop.contracts.data import DataSchema
-from agentloop.data.arrow_cast import STORED_TYPES, Bad, cast_column, normalise
+from agentloop.data.arrow_cast import MAX_MISFITS, STORED_TYPES, Bad, cast_column, normalise
 from agentloop.data.arrow_checks import (
     Failure,
     Mask,
@@ -61,19 +61,23 @@ def inspect_block(raw: RawRows, plan: ScanPlan, place: Place = (0, 0)) -> Block:
     total = raw.table.num_rows + len(raw.torn)
     typed, misfits = _read_as(raw.table, plan)
     places = _places(raw)
+    unfit, misfits = _unfit(misfits, typed.num_rows, plan)
     keys: tuple[Hashes, ...] = ()
     if plan.since is not None:
         newer = _newer(typed, plan.since)
         typed, places = typed.filter(pa.array(newer)), places[newer]
+        unfit = [_among(failure, newer) for failure in unfit]
     if plan.steps is not None and not misfits:
         from agentloop.data.arrow_steps import apply_keyed
 
         applied = apply_keyed(typed, plan.steps)
-        typed, misfits, keys = applied.table, applied.misfits, applied.keys
-    final, more = _as_stored(typed, plan.schema)
-    misfits = {**misfits, **more}
+        more, misfits = _unfit(applied.misfits, typed.num_rows, plan)
+        typed, keys, unfit = applied.table, applied.keys, [*unfit, *more]
+    final, more_misfits = _as_stored(typed, plan.schema)
+    more, more_misfits = _unfit(more_misfits, final.num_rows, plan)
+    misfits = {**misfits, **more_misfits}
     odd = find_anomalies(final, plan.scales)
-    failures = [*check_rows(final, plan), *odd]
+    failures = [*unfit, *more, *check_rows(final, plan), *odd]
     tallies = {failure.key: tally(final, failure, places) for failure in failures}
     dropping = _dropping(failures, plan)
     drop = np.any([f.mask for f in dropping], axis=0) if dropping else np.zeros(len(places), bool)
@@ -167,6 +171,35 @@ def _as_stored(table: pa.Table, schema: DataSchema) -> tuple[pa.Table, dict[str,
     return pa.Table.from_arrays(arrays, schema=arrow_schema(schema)), misfits
 
 
+def _unfit(
+    misfits: dict[str, Bad], rows: int, plan: ScanPlan
+) -> tuple[list[Failure], dict[str, Bad]]:
+    """Values of another kind as failures, and those that refuse the whole batch: where the policy
+    says so, or where most of a block is of another kind."""
+    failures, refused = [], {}
+    kinds = {**plan.kinds, **{column.name: column.kind for column in plan.schema.columns}}
+    for name, bad in misfits.items():
+        if len(bad) >= MAX_MISFITS or row_verdict(plan.checks, ("kind", name)).severity == "reject":
+            refused[name] = bad
+            continue
+        mask: Mask = np.zeros(rows, bool)
+        mask[[row for row, _ in bad]] = True
+        told = f"is not {with_article(kinds[name])}"
+        failures.append(Failure(("kind", name), mask, told, dict(bad)))
+    return failures, refused
+
+
+def _among(failure: Failure, kept: Mask) -> Failure:
+    """The same failure, of the rows that are kept."""
+    place = np.cumsum(kept) - 1
+    values = {int(place[row]): text for row, text in failure.values.items() if kept[row]}
+    return Failure(failure.key, failure.mask[kept], failure.told, values)
+
+
+def with_article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def _newer(table: pa.Table, since: tuple[str, float]) -> Mask:
     column = table.column(since[0])
     if pa.types.is_timestamp(column.type):
@@ -189,7 +222,7 @@ def _dropping(failures: list[Failure], plan: ScanPlan) -> list[Failure]:
 
 def _with_reasons(table: pa.Table, failures: list[Failure], drop: Mask) -> pa.Table:
     reasons = [
-        "; ".join(f"{f.key[1]}: {f.told}" for f in failures if f.mask[row])
+        "; ".join(f.reason(int(row)) for f in failures if f.mask[row])
         for row in np.flatnonzero(drop)
     ]
     return table.filter(pa.array(drop)).append_column(REASONS, pa.array(reasons, pa.string()))

@@ -13,7 +13,8 @@ from agentloop.contracts.data import ColumnKind
 MAX_CLASSES = 50
 MIN_CATEGORIES = 20
 CATEGORY_SHARE = 0.05
-MAX_BAD = 10
+MAX_BAD = 10  # told of
+MAX_MISFITS = 1000
 
 STORED_TYPES: dict[ColumnKind, pa.DataType] = {
     "number": pa.float64(),
@@ -51,11 +52,16 @@ def normalise(column: Any, missing: tuple[str, ...], from_text: bool) -> pa.Arra
     return array
 
 
-def infer_kind(array: pa.Array, is_target: bool, from_text: bool) -> ColumnKind:
+def infer_kind(
+    array: pa.Array, is_target: bool, from_text: bool, has_no_times: bool = False
+) -> ColumnKind:
     """The kind of a normalised array. Text is a category up to 20 distinct values or 5% of the
-    rows; a target is a category up to 50 distinct whole numbers."""
+    rows; a target is a category up to 50 distinct whole numbers. ``has_no_times`` says that the
+    source can only write a time as text (JSON)."""
     if _is_text(array.type) and from_text:
         array = _parsed(array)
+    elif _is_text(array.type) and has_no_times and len(array) > array.null_count:
+        array = _parsed_times(array)
     if pa.types.is_boolean(array.type):
         return "category" if is_target else "boolean"
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
@@ -73,7 +79,7 @@ def infer_kind(array: pa.Array, is_target: bool, from_text: bool) -> ColumnKind:
 
 
 def cast_column(array: pa.Array, kind: ColumnKind) -> tuple[pa.Array, Bad]:
-    """The array in the stored type of ``kind``, and up to ten (row, value) that do not fit.
+    """The array in the stored type of ``kind``, and up to a thousand (row, value) that do not fit.
 
     Values that do not fit are null in the result.
     """
@@ -84,7 +90,8 @@ def cast_column(array: pa.Array, kind: ColumnKind) -> tuple[pa.Array, Bad]:
     try:
         return _cast(array, wanted), []
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return _cast_one_by_one(array, wanted)
+        bad: Bad = []
+        return _cast_by_halves(array, wanted, 0, bad), bad
 
 
 def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
@@ -106,20 +113,20 @@ def _reads_as_boolean(array: pa.Array) -> bool:
     return pc.all(known).as_py() is not False
 
 
-def _cast_one_by_one(array: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Bad]:
-    bad: Bad = []
-    values: list[Any] = []
-    for row in range(len(array)):
-        one = array.slice(row, 1)
-        try:
-            values.append(_cast(one, wanted)[0].as_py())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            values.append(None)
-            bad.append((row, str(one[0].as_py())))
-            if len(bad) == MAX_BAD:
-                break
-    values += [None] * (len(array) - len(values))
-    return pa.array(values, wanted), bad
+def _cast_by_halves(array: pa.Array, wanted: pa.DataType, first: int, bad: Bad) -> pa.Array:
+    """What fits, null where a value does not; the halves of what does not fit are tried again."""
+    if len(bad) >= MAX_MISFITS:
+        return pa.nulls(len(array), wanted)
+    try:
+        return _cast(array, wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        if len(array) == 1:
+            bad.append((first, str(array[0].as_py())))
+            return pa.nulls(1, wanted)
+    half = len(array) // 2
+    left = _cast_by_halves(array.slice(0, half), wanted, first, bad)
+    right = _cast_by_halves(array.slice(half), wanted, first + half, bad)
+    return pa.concat_arrays([left, right])
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -130,6 +137,13 @@ def _is_whole(array: pa.Array) -> bool:
     finite = array.filter(pc.is_finite(array))
     small = pc.all(pc.less(pc.abs(finite), 2.0**53)).as_py() is not False
     return small and pc.all(pc.equal(finite, pc.floor(finite))).as_py() is not False
+
+
+def _parsed_times(array: pa.Array) -> pa.Array:
+    try:
+        return array.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return array
 
 
 def _distinct(array: pa.Array) -> int:

@@ -36,9 +36,9 @@ def complete(
     return with_scales(plan, _after_steps(plan, extract.head), complete=not extract.parts)
 
 
-def moves_with_rows(outlook: Outlook, split: SplitSpec) -> bool:
-    """Whether rows that are dropped move others to the other side of the split to fit on."""
-    return outlook.step_plan is not None and outlook.step_plan.needs_fit and _counts_rows(split)
+def is_fitted(outlook: Outlook) -> bool:
+    """Whether a step is fitted, so that rows which are set aside must take no part."""
+    return outlook.step_plan is not None and outlook.step_plan.needs_fit
 
 
 def _counts_rows(split: SplitSpec) -> bool:

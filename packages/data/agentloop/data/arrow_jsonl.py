@@ -105,8 +105,16 @@ def _read_judged(
         return _read_relaxed(shown, data, kinds, closed)
     except pa.ArrowInvalid as error:
         clash = _CLASH.search(str(error))
-        if clash is None or clash.group(1) not in kinds:
+        if clash is None:
             raise SourceUnreadable(shown, first_line(error)) from None
+        name = clash.group(1)
+        if name not in kinds:
+            raise SourceUnreadable(
+                shown,
+                f"column '{name}' holds values of several kinds ({clash.group(2)} among them)",
+                next_step=f"declare it under data.columns ({name}: {{kind: …}}); values of another "
+                "kind are then held against data.checks.policy.kind",
+            ) from None
     names = dict.fromkeys([*kinds, *(name for _, row in rows for name in row)])
     return pa.table(
         {name: _column([row.get(name) for _, row in rows], name, shown) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from agentloop.contracts.spec import DataSourceConfig
 from agentloop.data.arrow_cast import infer_kind, normalise
 from agentloop.data.arrow_checks import NUMERIC, numbers_of
 from agentloop.data.arrow_extract import Extract
+from agentloop.data.arrow_step_kinds import check_pattern
 from agentloop.data.batch import Accepted, Scale, ScanPlan
 from agentloop.data.schema import Kinds, resolve_schema, undeclared_drops
 from agentloop.data.sketch import Floats
@@ -52,6 +54,8 @@ def plan_scan(
         for name, kind in looks.items()
     }
     _check_rules(config, schema)
+    _check_columns(config, schema)
+    _check_split(config, schema)
     step_plan = _plan_steps(reads, config)  # anew: what is declared may differ from what it looks
     plan = ScanPlan(
         schema=schema,
@@ -84,7 +88,9 @@ def _looks(extract: Extract, config: DataSourceConfig) -> Kinds:
     for name, array in arrays.items():
         declared = config.columns[name].kind if name in config.columns else None
         changed = any(name in _cast_columns(step) for step in config.steps)
-        inferred = infer_kind(array, name == config.target and not changed, extract.from_text)
+        inferred = infer_kind(
+            array, name == config.target and not changed, extract.from_text, extract.kind == "jsonl"
+        )
         kinds[name] = declared if declared is not None and not changed else inferred
     return kinds
 
@@ -120,6 +126,33 @@ def _check_rules(config: DataSourceConfig, schema: DataSchema) -> None:
     kinds: Kinds = {column.name: column.kind for column in schema.columns}
     for index, rule in enumerate(config.checks.rules):
         check_rule(rule.check, kinds, f"data.checks.rules[{index}]")
+
+
+def _check_columns(config: DataSourceConfig, schema: DataSchema) -> None:
+    """Refuse a declaration that would never do anything."""
+    for name, spec in config.columns.items():
+        kind, where = schema.column(name).kind, f"data.columns.{name}"
+        if spec.pattern is not None:
+            check_pattern(spec.pattern, "", f"{where}.pattern")
+        useless = {
+            "pattern": spec.pattern is not None and kind not in ("category", "text"),
+            "categories": spec.categories is not None and kind != "category",
+            "minimum": spec.minimum is not None and kind not in NUMERIC,
+            "maximum": spec.maximum is not None and kind not in NUMERIC,
+        }
+        for key in (key for key, is_useless in useless.items() if is_useless):
+            told = f"{where}.{key} does nothing: column '{name}' is {kind}"
+            raise SchemaMismatch("data.columns", (told,), next_step="remove it, or declare a kind")
+
+
+def _check_split(config: DataSourceConfig, schema: DataSchema) -> None:
+    name = config.split.column
+    if name is not None and config.split.by not in ("row", "order") and name not in schema.names:
+        near = difflib.get_close_matches(name, schema.names, n=1)
+        told = f"data.split.column '{name}' is not in the data" + (
+            f" (did you mean '{near[0]}'?)" if near else ""
+        )
+        raise SchemaMismatch("data.split", (told,), next_step="split by a column that is kept")
 
 
 def _is_untouched(name: str, looks: Kinds, after: Kinds, schema: DataSchema) -> bool:

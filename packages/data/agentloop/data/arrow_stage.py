@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from agentloop.contracts.errors import SchemaMismatch
-from agentloop.data.arrow_block import REASONS, Block, Place, Places, arrow_schema
+from agentloop.data.arrow_block import REASONS, Block, Place, Places, arrow_schema, with_article
 from agentloop.data.arrow_cast import MAX_BAD
 from agentloop.data.arrow_checks import Failure, Mask, tally
 from agentloop.data.arrow_groups import FixedGroups
@@ -82,7 +82,8 @@ class Stage:
             raise SchemaMismatch(
                 self._source,
                 self._told_misfits(block),
-                next_step="fix those rows, or declare the column's kind under data.columns",
+                next_step="fix those rows, set data.checks.policy: {kind: quarantine}, or declare "
+                "another kind under data.columns",
             )
         for key, found in block.tallies.items():
             self._count(key, found.moved(self._total))
@@ -203,12 +204,8 @@ class Stage:
         kinds = {**self._plan.kinds, **{c.name: c.kind for c in self._plan.schema.columns}}
         lines = [
             f"row {self._total + row + 1}: '{value[:40]}' in column '{name}' is not "
-            f"{_article(kinds[name])}"
+            f"{with_article(kinds[name])}"
             for name, bad in block.misfits.items()
             for row, value in bad
         ]
         return tuple(lines[:MAX_BAD])
-
-
-def _article(kind: str) -> str:
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -78,7 +78,7 @@ def check_pattern(pattern: str, by: str, where: str) -> None:
     try:
         pc.replace_substring_regex(pa.array([""]), pattern, by)
     except pa.ArrowInvalid as error:
-        reason = f"{where}: RE2 cannot replace '{pattern}': {error}"
+        reason = f"{where}: '{pattern}' is no regular expression for RE2: {error}"
         step = "RE2 has no look-around and no back-references"
         raise SchemaMismatch("the steps", (reason,), next_step=step) from None
 

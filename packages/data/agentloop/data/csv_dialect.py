@@ -116,7 +116,9 @@ def _header(rows: list[list[str]], shown: str) -> tuple[str, ...]:
             reason = f"column {position} of the header has no name"
             raise SourceUnreadable(shown, reason, next_step=_NAME_IT)
         if name in seen:
-            raise SourceUnreadable(shown, f"the header has '{name}' twice")
+            raise SourceUnreadable(
+                shown, f"the header has '{name}' twice", next_step="rename one of the two"
+            )
         seen.add(name)
     return tuple(names)
 

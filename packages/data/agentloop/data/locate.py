@@ -33,6 +33,12 @@ def locate_files(source: FileSource, base_dir: Path) -> tuple[SourceFile, ...]:
         from agentloop.data.s3_files import list_s3
 
         return list_s3(source)
+    if "://" in source.path:
+        raise SourceUnreadable(
+            source.path,
+            "it is no path, and of addresses only s3://bucket/… is read",
+            next_step="download it first, or read it in a callable source",
+        )
     path = base_dir / source.path
     try:
         if path.is_file():

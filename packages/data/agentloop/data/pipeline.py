@@ -15,10 +15,15 @@ from uuid import uuid4
 import numpy as np
 
 from agentloop.contracts.data import BatchValidation, DataBatch, DataProfile, DatasetVersion
-from agentloop.contracts.errors import DataQualityError, EmptySource, SchemaMismatch
-from agentloop.contracts.spec import NAME_PATTERN, DataSourceConfig
+from agentloop.contracts.errors import DataQualityError, EmptySource, NothingNew, SchemaMismatch
+from agentloop.contracts.spec import (
+    NAME_PATTERN,
+    CallableSource,
+    DataSourceConfig,
+    SqlSource,
+)
 from agentloop.data.arrow_extract import Extract
-from agentloop.data.arrow_fit import Kept, complete, moves_with_rows
+from agentloop.data.arrow_fit import Kept, complete, is_fitted
 from agentloop.data.arrow_plan import Outlook, plan_scan
 from agentloop.data.arrow_source import extract_source
 from agentloop.data.arrow_stage import FAILING, Stage
@@ -117,7 +122,14 @@ class DataIngestionPipeline:
         return await asyncio.to_thread(self._keep, batch, profile, validation, batch_id)
 
     def _extract(self) -> Extract:
-        return extract_source(self._config, self._base_dir, since=self._since())
+        since = self._since()
+        try:
+            return extract_source(self._config, self._base_dir, since=since)
+        except EmptySource as error:
+            if since is None or not isinstance(self._config.source, SqlSource | CallableSource):
+                raise
+            # These were asked for what is new, and had none.
+            raise NothingNew(error.source, since) from None
 
     def _since(self) -> str | None:
         """``last`` resolved, so that no source has to know of the history."""
@@ -136,14 +148,14 @@ class DataIngestionPipeline:
             start_ray(self._ray_ready)
         batch = self._scan(outlook, raw, staging, history)
         if since and not batch.rows and not batch.tallies:
-            raise EmptySource(raw.source, next_step=f"there is nothing later than {since} yet")
+            raise NothingNew(raw.source, since)
         return batch
 
     def _scan(
         self, outlook: Outlook, raw: Extract, staging: Path, history: tuple[Accepted, ...]
     ) -> TransformedBatch:
-        """One pass; more where rows were set aside and steps are fitted on a split that goes by
-        position: then they are fitted anew without those rows, until the two agree."""
+        """One pass; more where steps are fitted and rows were set aside: then they are fitted anew
+        without those rows, until the two agree."""
         kept: Kept = {}
         for _ in range(MAX_SCANS):
             plan = complete(outlook, raw, self._config, kept)
@@ -155,7 +167,7 @@ class DataIngestionPipeline:
             ):
                 self._fold(raw, plan, stage)
                 batch = stage.finish(history, notes)
-            if not moves_with_rows(outlook, self._config.split) or _equal(kept, stage.kept):
+            if not is_fitted(outlook) or _equal(kept, stage.kept):
                 return batch
             kept = stage.kept
             for path in staging.iterdir():

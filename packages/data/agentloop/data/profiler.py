@@ -28,7 +28,7 @@ def build_profile(batch: TransformedBatch) -> DataProfile:
 
 
 def _column(spec: ColumnSchema, summary: Summary) -> ColumnProfile:
-    distinct = summary.distinct.estimate
+    distinct = min(summary.distinct.estimate, summary.count)
     if isinstance(summary, Texts):
         return ColumnProfile(
             spec.name,

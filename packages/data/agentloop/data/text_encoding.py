@@ -53,8 +53,18 @@ def find_encoding(start: bytes, whole: bool, wanted: str, shown: str) -> Encodin
     try:
         codecs.getincrementaldecoder(UTF8)().decode(start, whole)
     except UnicodeDecodeError as error:
+        if _is_broken_utf8(start):
+            raise undecodable(shown, line_of(start, error.start)) from None
         return _legacy(start, error.start, shown)
     return Encoding(UTF8)
+
+
+def _is_broken_utf8(start: bytes) -> bool:
+    """Whether more characters are UTF-8 beyond ASCII than bytes are not: legacy text has next to
+    none that are by chance, and would be stored as other text than it is."""
+    text = start.decode(UTF8, "replace")
+    broken = text.count("\ufffd")
+    return len(text) - len(text.encode("ascii", "ignore")) - broken > broken
 
 
 def undecodable(shown: str, line: int, codec: str = UTF8) -> SourceUnreadable:

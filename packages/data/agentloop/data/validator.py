@@ -23,6 +23,7 @@ _TOLD = {
     "pattern": "do not match the declared pattern of '{0}'",
     "unique": "repeat a value of '{0}', which is declared as unique",
     "rule": "break the rule {0}",
+    "kind": "have a value in '{0}' that is not of its kind",
     "torn": "cannot be read as rows of this source",
 }
 

@@ -17,11 +17,11 @@ from agentloop.contracts import (
     DataBatch,
     DataQualityError,
     DataSourceConfig,
-    EmptySource,
+    NothingNew,
     SchemaMismatch,
     SourceUnreadable,
 )
-from agentloop.data import DataIngestionPipeline
+from agentloop.data import DataIngestionPipeline, scan
 from agentloop.data.arrow_extract import Extract
 from agentloop.data.arrow_fit import complete
 from agentloop.data.arrow_plan import plan_scan
@@ -137,32 +137,41 @@ async def test_quarantined_rows_leave_a_valid_rest(folder: Path) -> None:
     assert sorted(p.name for p in aside.iterdir()) == ["failing.parquet", "reasons.json"]
 
 
-async def test_ray_is_asked_for_once_and_only_after_the_source_was_read(folder: Path) -> None:
+async def test_a_large_file_gives_the_same_version_with_ray_as_with_threads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_csv(folder, RNG.normal(size=1_300_000))
     asked: list[str] = []
     whole = pipeline(folder)
     whole._ray_ready = lambda: asked.append("ray")
-    await whole.ingest_batch("monday")
+    here = await whole.ingest_batch("threads")
+    assert asked == []
+    monkeypatch.setattr(scan, "LOCAL_BYTES", 0)
+    there = await whole.ingest_batch("ray")
     assert asked == ["ray"]
-    (folder / "rows.csv").write_text("size,size,y\n1,2,3\n")
-    with pytest.raises(SourceUnreadable):
-        await whole.ingest_batch("tuesday")
-    assert asked == ["ray"]
+    assert (there.version.version, there.profile) == (here.version.version, here.profile)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-async def test_large_files_are_streamed_to_the_same_rows(folder: Path, kind: str) -> None:
+async def test_large_files_are_streamed_to_the_same_rows(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = pipeline(folder, kind)._config
     rows = [{"size": s, "town": "Ulm", "y": i % 2} for i, s in enumerate(SIZES.tolist())]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet", row_group_size=100)
     extract = extract_source(config, folder, large_bytes=1)
     assert extract.parts
+    monkeypatch.setattr(scan, "LOCAL_BYTES", -1)
     blocks = list(scan_blocks(extract, planned(extract, config)))
     sizes = pa.concat_tables([block.rows for block in blocks]).column("size").to_numpy()
     np.testing.assert_allclose(sizes, SIZES)
 
 
-async def test_a_large_file_that_turns_to_garbage_is_told(folder: Path) -> None:
+async def test_a_large_file_that_turns_to_garbage_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "LOCAL_BYTES", -1)
     config = pipeline(folder)._config
     whole = extract_source(config, folder, large_bytes=1)
     plan = planned(whole, config)
@@ -218,7 +227,7 @@ async def test_since_last_takes_what_is_new(folder: Path) -> None:
     write(days[:240])
     first = await ingest(folder, source=source)
     assert (first.version.rows, first.version.latest_time) == (240, "2026-01-10T23:00:00")
-    with pytest.raises(EmptySource, match="nothing later than 2026-01-10T23:00:00"):
+    with pytest.raises(NothingNew, match="nothing later than 2026-01-10T23:00:00"):
         await ingest(folder, source=source)
     write(days)
     second = await ingest(folder, source=source)

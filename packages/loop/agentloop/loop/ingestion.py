@@ -21,6 +21,7 @@ class IngestRequest:
     takes the place of the source's own."""
 
     spec: LoopSpec
+    spec_path: Path
     base_dir: Path
     home: StateFolder
     environment: Mapping[str, str]
@@ -38,12 +39,11 @@ def ingest(request: IngestRequest, on_progress: Callable[[str], None]) -> DataBa
     if request.since is not None:
         if data.source.time_column is None:
             missing = SpecIssue(0, "data.source.time_column", "is missing: since needs it", "key")
-            raise SpecError("loop.yaml", (missing,))
+            raise SpecError(str(request.spec_path), (missing,))
         source = data.source.model_copy(update={"since": request.since})
         data = data.model_copy(update={"source": source})
     check_header(data, request.base_dir)
     cluster = RayCluster(request.home, request.environment)
-    cluster.begin()
     batch_id = request.batch_id or datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     pipeline = DataIngestionPipeline(
         data,
