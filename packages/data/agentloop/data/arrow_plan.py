@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from agentloop.contracts.data import ColumnKind, DataSchema
 from agentloop.contracts.errors import SchemaMismatch
-from agentloop.contracts.spec import DataSourceConfig
+from agentloop.contracts.spec import ColumnSpec, DataSourceConfig
 from agentloop.data.arrow_cast import infer_kind, normalise
 from agentloop.data.arrow_checks import NUMERIC, numbers_of
 from agentloop.data.arrow_extract import Extract
@@ -86,13 +86,21 @@ def _looks(extract: Extract, config: DataSourceConfig) -> Kinds:
     }
     kinds: Kinds = {}
     for name, array in arrays.items():
-        declared = config.columns[name].kind if name in config.columns else None
         changed = any(name in _cast_columns(step) for step in config.steps)
         inferred = infer_kind(
             array, name == config.target and not changed, extract.from_text, extract.kind == "jsonl"
         )
-        kinds[name] = declared if declared is not None and not changed else inferred
+        kinds[name] = inferred if changed else _kind(inferred, config.columns.get(name))
     return kinds
+
+
+def _kind(looks: ColumnKind, spec: ColumnSpec | None) -> ColumnKind:
+    """What is declared, else what it looks like; bounds make a number of a column that one mistyped
+    value makes look like text."""
+    if spec is None or spec.kind is not None:
+        return looks if spec is None or spec.kind is None else spec.kind
+    bounded = spec.minimum is not None or spec.maximum is not None
+    return "number" if bounded and looks in ("category", "text") else looks
 
 
 def _uses(step: Any, name: str) -> bool:

@@ -20,6 +20,7 @@ from agentloop.contracts.spec import (
     NAME_PATTERN,
     CallableSource,
     DataSourceConfig,
+    RemoteSpec,
     SqlSource,
 )
 from agentloop.data.arrow_extract import Extract
@@ -69,7 +70,7 @@ class DataIngestionPipeline:
         self._home = home
         self._ray_ready = ray_ready
         self._on_progress = on_progress or (lambda _: None)
-        self._store = VersionStore(home / "data", name, source_config.remote)
+        self._store = VersionStore(home / "data", name, _remote(source_config, base_dir))
         self._validator = DataValidator(source_config.checks)
         self._profiler = DataProfiler()
 
@@ -207,7 +208,16 @@ class DataIngestionPipeline:
             datetime.now(UTC).isoformat(timespec="seconds"),
             batch_id=batch_id,
             latest_time=batch.latest_time,
+            findings=validation.findings,
         )
+
+
+def _remote(config: DataSourceConfig, base_dir: Path) -> RemoteSpec | None:
+    """A folder is relative to loop.yaml, like every path in it."""
+    remote = config.remote
+    if remote is None or "://" in remote.url:
+        return remote
+    return remote.model_copy(update={"url": str((base_dir / remote.url).resolve())})
 
 
 def _equal(a: Kept, b: Kept) -> bool:

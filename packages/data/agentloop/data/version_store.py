@@ -12,12 +12,13 @@ import filecmp
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentloop.contracts.codec import canonical_json, from_dict, to_dict
-from agentloop.contracts.data import BatchValidation, DataProfile, DatasetVersion
+from agentloop.contracts.data import BatchValidation, DataProfile, DatasetVersion, Finding
 from agentloop.data.batch import Accepted, TransformedBatch
 from agentloop.data.dvc_repo import DvcRepo
 from agentloop.data.files import READ_ONLY, locked, replace_folder, write_errors_told
@@ -87,8 +88,10 @@ class VersionStore:
         *,
         batch_id: str = "",
         latest_time: str = "",
+        findings: Sequence[Finding] = (),
     ) -> DatasetVersion:
         """The version with the batch's content: a new one, or the one there is; then the latest.
+        ``findings`` are shown on its page.
 
         Idempotent: a call after a kill at any point ends with one whole version, accepted once.
         Raises DiskFull, VersioningFailed.
@@ -117,7 +120,8 @@ class VersionStore:
             parent = self._log.latest()
             wanted = replace(before, parent="" if parent == version else parent)
             known = self._known(batch.staging, final)
-            record = known or self._add(batch.staging, wanted, profile, lock)
+            page = render_profile(self._name, profile, findings, version)
+            record = known or self._add(batch.staging, wanted, profile, page, lock)
             self._log.append(_acceptance(wanted, record.revision, final))
         return record
 
@@ -152,7 +156,12 @@ class VersionStore:
         return self.find(final.name)
 
     def _add(
-        self, staging: Path, version: DatasetVersion, profile: DataProfile, lock: int
+        self,
+        staging: Path,
+        version: DatasetVersion,
+        profile: DataProfile,
+        page: str,
+        lock: int,
     ) -> DatasetVersion:
         """Record, push, and only then show a version under its name."""
         texts = {
@@ -167,7 +176,6 @@ class VersionStore:
         texts["version"] = canonical_json(to_dict(record))
         for noun, text in texts.items():
             (staging / f"{noun}.json").write_text(text, encoding="utf-8")
-        page = render_profile(self._name, profile)
         (staging / "profile.html").write_text(page, encoding="utf-8")
         for path in staging.iterdir():
             path.chmod(READ_ONLY)
