@@ -219,7 +219,7 @@ def test_values_of_another_kind_are_set_aside_where_the_policy_says_so(
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
-        ({"town": {"minimum": 3}}, "data.columns.town.minimum does nothing"),
+        ({"town": {"kind": "category", "minimum": 3}}, "data.columns.town.minimum does nothing"),
         ({"size": {"pattern": "x"}}, "data.columns.size.pattern does nothing"),
         ({"town": {"pattern": "(?=x)x"}}, "no regular expression for RE2"),
     ],

@@ -119,7 +119,8 @@ def _from_dvc(data_dir: Path, name: str, version: str, partial: Path) -> Dataset
     texts["version"] = canonical_json(to_dict(record))
     for noun, text in texts.items():
         (partial / f"{noun}.json").write_text(text, encoding="utf-8")
-    (partial / "profile.html").write_text(render_profile(name, profile), encoding="utf-8")
+    page = render_profile(name, profile, version=record.version)
+    (partial / "profile.html").write_text(page, encoding="utf-8")
     if not holds(partial, record):
         raise CheckoutFailed(
             f"what DVC has of {name}/{version} is not what was stored",

@@ -208,7 +208,6 @@ class DataIngestionPipeline:
             datetime.now(UTC).isoformat(timespec="seconds"),
             batch_id=batch_id,
             latest_time=batch.latest_time,
-            findings=validation.findings,
         )
 
 

@@ -3,7 +3,7 @@
 versions/<name>/<version>/   rows, schema.json, profile.json, profile.html, version.json; immutable,
                              there whole or not at all
 versions/<name>/log.jsonl, latest.json   what was accepted, in order (``history``)
-quarantine/<name>/<batch>/   rejected or failing rows, with reasons.json
+quarantine/<name>/<batch>/   rejected or failing rows, with reasons.json and report.html
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import filecmp
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentloop.contracts.codec import canonical_json, from_dict, to_dict
-from agentloop.contracts.data import BatchValidation, DataProfile, DatasetVersion, Finding
+from agentloop.contracts.data import BatchValidation, DataProfile, DatasetVersion
 from agentloop.data.batch import Accepted, TransformedBatch
 from agentloop.data.dvc_repo import DvcRepo
 from agentloop.data.files import READ_ONLY, locked, replace_folder, write_errors_told
 from agentloop.data.history import Acceptance, VersionLog, distinct
 from agentloop.data.profile_html import render_profile
+from agentloop.data.profiler import build_profile
 
 if TYPE_CHECKING:
     from agentloop.contracts.spec_data import RemoteSpec
@@ -88,10 +88,8 @@ class VersionStore:
         *,
         batch_id: str = "",
         latest_time: str = "",
-        findings: Sequence[Finding] = (),
     ) -> DatasetVersion:
         """The version with the batch's content: a new one, or the one there is; then the latest.
-        ``findings`` are shown on its page.
 
         Idempotent: a call after a kill at any point ends with one whole version, accepted once.
         Raises DiskFull, VersioningFailed.
@@ -120,20 +118,22 @@ class VersionStore:
             parent = self._log.latest()
             wanted = replace(before, parent="" if parent == version else parent)
             known = self._known(batch.staging, final)
-            page = render_profile(self._name, profile, findings, version)
-            record = known or self._add(batch.staging, wanted, profile, page, lock)
+            record = known or self._add(batch.staging, wanted, profile, lock)
             self._log.append(_acceptance(wanted, record.revision, final))
         return record
 
     def quarantine(
         self, batch: TransformedBatch, validation: BatchValidation, batch_id: str
     ) -> Path:
-        """Set the staged rows aside, with the findings as reasons. Raises DiskFull."""
+        """Set the staged rows aside, with the findings as reasons, and a page of both. Raises
+        DiskFull."""
         folder = self._data_dir / "quarantine" / self._name / _folder_name(batch_id)
         with locked(self._data_dir / ".lock"), write_errors_told(self._data_dir):
             reasons = {"batch": batch_id, "source": batch.source, **to_dict(validation)}
             text = json.dumps(reasons, indent=2, ensure_ascii=False)
             (batch.staging / "reasons.json").write_text(text + "\n", encoding="utf-8")
+            page = render_profile(self._name, build_profile(batch), validation.findings, batch_id)
+            (batch.staging / "report.html").write_text(page, encoding="utf-8")
             replace_folder(batch.staging, folder)
         return folder
 
@@ -156,12 +156,7 @@ class VersionStore:
         return self.find(final.name)
 
     def _add(
-        self,
-        staging: Path,
-        version: DatasetVersion,
-        profile: DataProfile,
-        page: str,
-        lock: int,
+        self, staging: Path, version: DatasetVersion, profile: DataProfile, lock: int
     ) -> DatasetVersion:
         """Record, push, and only then show a version under its name."""
         texts = {
@@ -176,6 +171,7 @@ class VersionStore:
         texts["version"] = canonical_json(to_dict(record))
         for noun, text in texts.items():
             (staging / f"{noun}.json").write_text(text, encoding="utf-8")
+        page = render_profile(self._name, profile, version=version.version)
         (staging / "profile.html").write_text(page, encoding="utf-8")
         for path in staging.iterdir():
             path.chmod(READ_ONLY)

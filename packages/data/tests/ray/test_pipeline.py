@@ -134,7 +134,11 @@ async def test_quarantined_rows_leave_a_valid_rest(folder: Path) -> None:
     )
     assert batch.version.rows == batch.profile.rows == (SIZES <= 2).sum()
     aside = folder / "home" / "data" / "quarantine" / "demo" / "monday"
-    assert sorted(p.name for p in aside.iterdir()) == ["failing.parquet", "reasons.json"]
+    assert sorted(p.name for p in aside.iterdir()) == [
+        "failing.parquet",
+        "reasons.json",
+        "report.html",
+    ]
 
 
 async def test_a_large_file_gives_the_same_version_with_ray_as_with_threads(
