@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dvc.repo  # noqa: F401  imported once, before the forks
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +27,7 @@ from agentloop.contracts import BatchValidation, ColumnSchema, DataProfile, Data
 from agentloop.data.arrow_checkout import checkout_version, holds
 from agentloop.data.batch import TransformedBatch
 from agentloop.data.files import staging_folder
+from agentloop.data.sketch import summarise_numbers
 from agentloop.data.version_store import VersionStore
 from agentloop.lifecycle.arrow_dataset import ContentHasher, read_columns
 
@@ -49,7 +51,9 @@ def batch_of(folder: Path, keys: list[int]) -> TransformedBatch:
         pq.write_table(table.slice(start, 150), folder / f"part-{part:05d}.parquet")
     hasher = ContentHasher(SCHEMA)
     hasher.update(table)
-    return TransformedBatch("rows", SCHEMA, folder, hasher.hexdigest(), len(keys), 0, 0, {}, {})
+    digest = hasher.hexdigest()
+    summaries = {"key": summarise_numbers(np.array(keys, float), 0)}
+    return TransformedBatch("rows", SCHEMA, folder, digest, len(keys), 0, 0, {}, summaries)
 
 
 def keep(data_dir: Path, keys: list[int]) -> str:
