@@ -144,7 +144,7 @@ async def test_quarantined_rows_leave_a_valid_rest(folder: Path) -> None:
 async def test_a_large_file_gives_the_same_version_with_ray_as_with_threads(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_csv(folder, RNG.normal(size=1_300_000))
+    write_csv(folder, RNG.normal(size=1_700_000))
     asked: list[str] = []
     whole = pipeline(folder)
     whole._ray_ready = lambda: asked.append("ray")

@@ -12,7 +12,7 @@ import pytest
 from agentloop.contracts import DataBatch, load_spec
 from agentloop.data import DataIngestionPipeline
 
-SPECS = Path(__file__).parents[1] / "public"
+SPECS = Path(__file__).parents[1] / "helpers" / "public"
 
 
 @dataclass(frozen=True)
