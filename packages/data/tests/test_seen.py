@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentloop.data.arrow_text_hash import hash_strings
 from agentloop.data.seen import SeenKeys
 
 
@@ -26,3 +28,12 @@ def test_many_blocks_are_kept_in_few_runs() -> None:
         assert not seen.repeated(block).any()
     assert len(seen._runs) < 10
     assert seen.repeated(keys[:1000]).all()
+
+
+def test_texts_hash_apart_and_the_same_however_they_are_cut() -> None:
+    texts = pa.array(["", "a", "b", "ab", "ba", "aa", "ü", "a" * 300, *map(str, range(9000))])
+    whole = hash_strings(texts)
+    assert len(np.unique(whole)) == len(texts)
+    cut = np.concatenate([hash_strings(texts.slice(0, 7)), hash_strings(texts.slice(7))])
+    np.testing.assert_array_equal(cut, whole)
+    assert not np.isin(hash_strings(texts, salt=1), whole).any()

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from agentloop.data.distinct import hash_words
-from agentloop.data.pandas_words import Words, hash_texts_twice
+from agentloop.data.arrow_text_hash import hash_strings
+from agentloop.data.distinct import Hashes, hash_words
+
+Words = Hashes
 
 # Digits of pi.
 _NULL = (np.uint64(0xA4093822299F31D0), np.uint64(0x082EFA98EC4E6C89))
@@ -64,8 +66,12 @@ def _text_words(array: pa.Array) -> tuple[Words, Words]:
     array = array.fill_null("")
     head = array.slice(0, _LOOKED_AT)
     if len(head.unique()) * 2 > len(head):
-        return hash_texts_twice(array)
+        return _twice(array)
     coded = array.dictionary_encode()
-    first, second = hash_texts_twice(coded.dictionary)
+    first, second = _twice(coded.dictionary)
     places = coded.indices.to_numpy()
     return first[places], second[places]
+
+
+def _twice(texts: pa.Array) -> tuple[Words, Words]:
+    return hash_strings(texts, int(_SALTS[0])), hash_strings(texts, int(_SALTS[1]))

@@ -29,7 +29,7 @@ from agentloop.contracts.spec_steps import (
     StepSpec,
 )
 from agentloop.data.arrow_cast import STORED_TYPES, Bad
-from agentloop.data.arrow_keys import duplicate_keys
+from agentloop.data.arrow_keys import Words, duplicate_keys
 from agentloop.data.arrow_step_fit import (
     FitState,
     FittedSteps,
@@ -49,7 +49,6 @@ from agentloop.data.arrow_step_values import (
     stored,
 )
 from agentloop.data.duckdb_expressions import evaluate
-from agentloop.data.pandas_words import Words
 from agentloop.data.sql_scalar import parse_scalar
 from agentloop.lifecycle.arrow_split import Cut, column_needed, training_mask
 
