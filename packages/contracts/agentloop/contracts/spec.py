@@ -38,9 +38,9 @@ from agentloop.contracts.spec_data import (
     SqlSource,
     Windowed,
 )
+from agentloop.contracts.spec_families import AUTO, FAMILIES, ParametersSpec, defaults_of
 from agentloop.contracts.spec_search import (
     ChoiceSpec,
-    ParametersSpec,
     RangeSpec,
     SearchSpec,
     misfit,
@@ -48,6 +48,7 @@ from agentloop.contracts.spec_search import (
 from agentloop.contracts.spec_steps import StepSpec
 
 __all__ = [
+    "AUTO",
     "FAMILIES",
     "NAME_PATTERN",
     "BusinessValueSpec",
@@ -57,6 +58,7 @@ __all__ = [
     "ColumnSpec",
     "CsvSource",
     "DataSourceConfig",
+    "FeaturesSpec",
     "FileSource",
     "GateSpec",
     "IdxSource",
@@ -79,7 +81,6 @@ __all__ = [
     "Windowed",
 ]
 
-FAMILIES = ("linear", "mlp")
 NAME_PATTERN = "[a-z][a-z0-9-]{0,62}"
 
 ModelName = Annotated[
@@ -96,27 +97,58 @@ ModelName = Annotated[
 # --- model ---------------------------------------------------------------------------------------
 
 
+class FeaturesSpec(Strict):
+    """How columns become numbers. ``text`` names the text columns that are read (``auto``: those
+    of three words and more a value, on average) by up to ``terms`` words and runs of ``ngrams``
+    words, weighted by rarity (``tfidf``) or counted in hashed slots (``hash``)."""
+
+    text: tuple[str, ...] | Literal["auto"] = "auto"
+    encoding: Literal["tfidf", "hash"] = "tfidf"
+    terms: int = Field(default=2000, ge=1, le=20_000)
+    ngrams: int = Field(default=2, ge=1, le=3)
+
+
 class ModelSpec(Strict):
-    """The ``model`` section. ``family`` is a built-in name or ``module:callable``, which takes
-    ``(inputs: int, outputs: int, parameters: dict)`` and returns a ``torch.nn.Module``.
+    """The ``model`` section. ``family`` is a built-in name, ``auto`` (a search over all that suit
+    the data), or ``module:callable``, which takes ``(inputs: int, outputs: int, parameters: dict)``
+    and returns a ``torch.nn.Module``.
 
     ``num_workers: auto`` trains in the calling process when the data fits one comfortably.
+    ``precision: auto`` is bfloat16 where a GPU computes, else float32. A worker that dies is
+    replaced up to ``max_failures`` times, and goes on from the last checkpoint.
     """
 
     family: str = "mlp"
     parameters: ParametersSpec = ParametersSpec()
+    features: FeaturesSpec = FeaturesSpec()
     search: SearchSpec = SearchSpec()
     num_workers: Annotated[int | Literal["auto"], BeforeValidator(whole_number_or_auto)] = "auto"
     use_gpu: Annotated[bool | Literal["auto"], BeforeValidator(switch_or_auto)] = "auto"
-    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_failures: int = Field(default=1, ge=0)
+    seed: int = Field(default=0, ge=0)
     change: Literal["architecture", "improvement", "bugfix"] = "improvement"
 
     @field_validator("family")
     @classmethod
     def _family_is_known(cls, family: str) -> str:
-        if family in FAMILIES or re.fullmatch(CALLABLE_PATTERN, family):
+        if family in (*FAMILIES, AUTO) or re.fullmatch(CALLABLE_PATTERN, family):
             return family
-        raise unknown_name("model family", family, FAMILIES, "family")
+        raise unknown_name("model family", family, (*FAMILIES, AUTO), "family")
+
+    @model_validator(mode="after")
+    def _family_has_the_parameters(self) -> ModelSpec:
+        known = () if self.family == AUTO else tuple(defaults_of(self.family))
+        for section, names in (
+            (["parameters"], self.parameters.model_dump(exclude_none=True)),
+            (["search", "space"], self.search.space),
+        ):
+            for name in names:
+                if name not in known:
+                    has = f"it has {', '.join(known)}" if known else "it searches all of them"
+                    reason = f"is no parameter of family {shown(self.family)}: {has}"
+                    raise refusal(reason, below=[*section, name])
+        return self
 
     @model_validator(mode="after")
     def _search_stays_within_what_parameters_may_be(self) -> ModelSpec:

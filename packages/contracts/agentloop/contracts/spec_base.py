@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
@@ -21,9 +22,19 @@ class Strict(BaseModel):
     def _switches_are_no_numbers(cls, value: Any) -> Any:
         # Python's True is 1, so YAML's `epochs: yes` would train for one epoch.
         for name, field in cls.model_fields.items() if isinstance(value, dict) else ():
-            if isinstance(value.get(name), bool) and field.annotation in (int, float):
+            if isinstance(value.get(name), bool) and plain_type(field.annotation) in (int, float):
                 raise refusal("must be a number, not true or false", below=[name])
         return value
+
+
+def plain_type(annotation: Any) -> Any:
+    """The type itself, of one that is annotated or may be None."""
+    if get_origin(annotation) is Annotated:
+        return plain_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        named = [member for member in get_args(annotation) if member is not type(None)]
+        return plain_type(named[0]) if len(named) == 1 else annotation
+    return annotation
 
 
 def shown(value: object) -> str:

@@ -1,12 +1,13 @@
-"""The hyper-parameters of loop.yaml, and the space that a search draws them from."""
+"""The search section of loop.yaml: how many draws, of which family, from which space."""
 
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -15,26 +16,16 @@ from pydantic import (
     model_validator,
 )
 
-from agentloop.contracts.spec_base import Strict, plain_choice, shown, unknown_name
+from agentloop.contracts.spec_base import (
+    Strict,
+    plain_choice,
+    plain_type,
+    shown,
+    unknown_name,
+    whole_number_or_auto,
+)
+from agentloop.contracts.spec_families import FAMILIES, SEARCHABLE, ParametersSpec
 from agentloop.contracts.spec_words import plain_words
-
-
-class ParametersSpec(Strict):
-    """Hyper-parameters; a search replaces those that its space names."""
-
-    hidden: tuple[int, ...] = (64,)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    learning_rate: float = Field(default=1e-2, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=30, ge=1)
-
-    @field_validator("hidden")
-    @classmethod
-    def _widths_are_positive(cls, hidden: tuple[int, ...]) -> tuple[int, ...]:
-        if not hidden or any(width < 1 for width in hidden):
-            raise ValueError("needs one positive width a layer")
-        return hidden
 
 
 class RangeSpec(Strict):
@@ -67,9 +58,6 @@ class ChoiceSpec(Strict):
         return choices
 
 
-SEARCHABLE = tuple(ParametersSpec.model_fields)
-
-
 def _meant(value: Any) -> str:
     """A range, unless its keys, however misspelt, are nearer to those of a choice."""
     if isinstance(value, dict):
@@ -92,11 +80,30 @@ def _is_searchable(name: str) -> str:
     return name
 
 
+def _is_family(name: str) -> str:
+    if name not in FAMILIES:
+        raise unknown_name("model family", name, FAMILIES, "family")
+    return name
+
+
 class SearchSpec(Strict):
-    """An Optuna search over ``model.parameters``, run as Ray Tune trials."""
+    """An Optuna search over ``model.parameters``, run as Ray Tune trials.
+
+    It ends after ``trials`` draws or ``seconds``, whichever comes first. A family without a
+    ``space`` is searched in its own one under ``family: auto``, which tries ``families`` (all that
+    suit the data, if left out) on ``folds`` (1: one validation part) and serves up to ``members``
+    of the models it tried as one. ``prune`` stops draws that fall behind (ASHA); ``warm_start``
+    first tries the best draws of the model's earlier searches.
+    """
 
     trials: int = Field(default=4, ge=0)
+    seconds: float | None = Field(default=None, gt=0)
     concurrency: int = Field(default=2, ge=1)
+    prune: bool = True
+    warm_start: bool = False
+    families: tuple[Annotated[str, AfterValidator(_is_family)], ...] = ()
+    folds: Annotated[int | Literal["auto"], BeforeValidator(whole_number_or_auto)] = "auto"
+    members: int = Field(default=8, ge=1, le=32)
     space: dict[Annotated[str, AfterValidator(_is_searchable)], SearchedSpec] = Field(
         default_factory=dict
     )
@@ -104,7 +111,7 @@ class SearchSpec(Strict):
 
 def misfit(name: str, searched: RangeSpec | ChoiceSpec) -> str | None:
     """Why some value of ``searched`` can not be the parameter ``name``; None if all can."""
-    annotation = ParametersSpec.model_fields[name].annotation
+    annotation = plain_type(ParametersSpec.model_fields[name].annotation)
     if isinstance(searched, ChoiceSpec):
         values = searched.choices
     elif annotation not in (int, float):

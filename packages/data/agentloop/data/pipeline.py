@@ -32,7 +32,6 @@ from agentloop.data.batch import Accepted, ScanPlan, TransformedBatch
 from agentloop.data.files import require_space, staging_folder, write_errors_told
 from agentloop.data.lineage import ingest_lineage
 from agentloop.data.profiler import DataProfiler
-from agentloop.data.ray_scan import start_ray
 from agentloop.data.scan import is_small, scan_blocks, sealing
 from agentloop.data.validator import DataValidator
 from agentloop.data.version_store import VersionStore
@@ -45,11 +44,11 @@ MAX_SCANS = 4
 class DataIngestionPipeline:
     """Reads, checks, profiles and versions batches of one dataset.
 
-    ``base_dir`` is where loop.yaml lies, ``home`` the state folder. A small batch is scanned in
-    this process, a large one with Ray Data: ``ray_ready`` is then called once, off the loop, right
-    before Ray is needed; without it a local Ray is started if none is connected. ``on_progress`` is
-    told, from another thread, how far a long batch is. Raises ValueError for a ``name`` that cannot
-    name a dataset.
+    ``base_dir`` is where loop.yaml lies, ``home`` the state folder. Threads of this process scan a
+    batch, Ray Data a large one where the connected cluster has processors that this machine lacks:
+    ``ray_ready``, which connects, is called for a large batch, off the loop, before that is asked.
+    ``on_progress`` is told, from another thread, how far a long batch is. Raises ValueError for a
+    ``name`` that cannot name a dataset.
     """
 
     def __init__(
@@ -145,8 +144,8 @@ class DataIngestionPipeline:
         since = self._since()
         outlook = plan_scan(raw, self._config, history, since)
         require_space(staging, raw.head.nbytes)
-        if not is_small(raw):
-            start_ray(self._ray_ready)
+        if self._ray_ready is not None and not is_small(raw):
+            self._ray_ready()
         batch = self._scan(outlook, raw, staging, history)
         if since and not batch.rows and not batch.tallies:
             raise NothingNew(raw.source, since)

@@ -30,16 +30,6 @@ BLOCKS_AHEAD = 6
 PLACE, PART_SHIFT = "_place", 32
 
 
-def start_ray(ray_ready: Callable[[], None] | None) -> None:
-    """Wait until Ray is ready, or start a local one if none is connected."""
-    import ray
-
-    if ray_ready is not None:
-        ray_ready()
-    elif not ray.is_initialized():
-        ray.init(include_dashboard=False, logging_level=logging.WARNING)
-
-
 def open_sealer(schema: DataSchema) -> Sealer:
     """Seals with half of the cluster's processors; the scan has the other half."""
     from agentloop.data.ray_parts import RaySealer

@@ -151,8 +151,12 @@ async def test_a_large_file_gives_the_same_version_with_ray_as_with_threads(
     here = await whole.ingest_batch("threads")
     assert asked == []
     monkeypatch.setattr(scan, "LOCAL_BYTES", 0)
-    there = await whole.ingest_batch("ray")
+    alone = await whole.ingest_batch("one machine")
     assert asked == ["ray"]
+    assert alone.version == here.version
+    monkeypatch.setattr(scan, "HERE_CPUS", 0)
+    there = await whole.ingest_batch("ray")
+    assert asked == ["ray", "ray"]
     assert (there.version.version, there.profile) == (here.version.version, here.profile)
 
 
@@ -167,6 +171,7 @@ async def test_large_files_are_streamed_to_the_same_rows(
     extract = extract_source(config, folder, large_bytes=1)
     assert extract.parts
     monkeypatch.setattr(scan, "LOCAL_BYTES", -1)
+    monkeypatch.setattr(scan, "HERE_CPUS", 0)
     blocks = list(scan_blocks(extract, planned(extract, config)))
     sizes = pa.concat_tables([block.rows for block in blocks]).column("size").to_numpy()
     np.testing.assert_allclose(sizes, SIZES)
@@ -176,6 +181,7 @@ async def test_a_large_file_that_turns_to_garbage_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan, "LOCAL_BYTES", -1)
+    monkeypatch.setattr(scan, "HERE_CPUS", 0)
     config = pipeline(folder)._config
     whole = extract_source(config, folder, large_bytes=1)
     plan = planned(whole, config)

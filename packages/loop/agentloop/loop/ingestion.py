@@ -43,14 +43,16 @@ def ingest(request: IngestRequest, on_progress: Callable[[str], None]) -> DataBa
         source = data.source.model_copy(update={"since": request.since})
         data = data.model_copy(update={"source": source})
     check_header(data, request.base_dir)
+    # A cluster of this machine alone would only cost its start: threads are as fast.
     cluster = RayCluster(request.home, request.environment)
+    joins = bool(request.environment.get("RAY_ADDRESS"))
     batch_id = request.batch_id or datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     pipeline = DataIngestionPipeline(
         data,
         name=request.spec.name,
         base_dir=request.base_dir,
         home=request.home.root,
-        ray_ready=lambda: _ready(cluster, on_progress),
+        ray_ready=(lambda: _ready(cluster, on_progress)) if joins else None,
         on_progress=on_progress,
     )
     batch = asyncio.run(pipeline.ingest_batch(batch_id))
