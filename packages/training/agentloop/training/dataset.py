@@ -11,16 +11,14 @@ import numpy.typing as npt
 from agentloop.contracts.data import DataSchema
 from agentloop.contracts.errors import TrainingError
 from agentloop.contracts.models import Task
-from agentloop.contracts.spec import SplitSpec
-from agentloop.lifecycle.arrow_split import split_mask
+from agentloop.contracts.spec import FeaturesSpec, SplitSpec
 from agentloop.lifecycle.features import FeaturePipeline, fit_features, to_floats, to_texts
+from agentloop.training.fits import Fold, Layout, Part, Target
+from agentloop.training.folds import part_training
 
 Columns = dict[str, npt.NDArray[Any]]
 Mask = npt.NDArray[np.bool_]
 
-VALIDATION_SHARE = 0.2
-# A seed of its own, so that the validation part does not follow the test split's pattern.
-VALIDATION_SEED_OFFSET = 1_000_003
 CLASS_KINDS = ("category", "boolean", "text")
 
 
@@ -34,77 +32,72 @@ class RawData:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What is predicted: ``classes`` (sorted labels), or a value's ``mean`` and ``scale``."""
-
-    task: Task
-    classes: tuple[str, ...] = ()
-    mean: float = 0.0
-    scale: float = 1.0
-
-    @property
-    def outputs(self) -> int:
-        """Columns of the model's output."""
-        return len(self.classes) or 1
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """``features``: float32 (rows, width). ``targets``: int64 (rows,) positions in the classes,
-    or float64 (rows,) values for regression."""
-
-    features: npt.NDArray[np.float32]
-    targets: npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
 class PreparedData:
-    """``fit`` trains, ``tune`` stops and selects, ``test`` is looked at once, at the end.
+    """``train`` is the whole training split, ``folds`` ways to part it (the first is the one that
+    is used where one is enough); ``test`` is looked at once, at the end.
 
-    ``training`` and ``holdout`` are raw columns: of ``fit`` and ``tune`` together (in row
-    order), and of ``test``.
+    ``training`` and ``holdout`` are the raw columns of ``train`` and of ``test``.
     """
 
     pipeline: FeaturePipeline
+    layout: Layout
     target: Target
     schema: DataSchema
-    fit: Part
-    tune: Part
+    train: Part
+    folds: tuple[Fold, ...]
     test: Part
     training: Columns
     holdout: Columns
 
+    @property
+    def fit(self) -> Part:
+        """The first fold's rows to train on. A copy: ask once."""
+        return self.train.rows(self.folds[0].fit)
 
-def prepare(raw: RawData, seed: int) -> PreparedData:
-    """Fit the features on the training split and cut out the validation part.
+    @property
+    def tune(self) -> Part:
+        """The first fold's rows to stop and select on. A copy: ask once."""
+        return self.train.rows(self.folds[0].tune)
+
+
+def prepare(
+    raw: RawData, split: SplitSpec, features: FeaturesSpec, seed: int, folds: int = 1
+) -> PreparedData:
+    """Fit the features on the training split and part it in ``folds``.
 
     Raises TrainingError where the data cannot teach anything: a null or non-finite label, a
     single class, no usable column, or a part without rows.
     """
     target, encoded = encode_target(raw)
     train = ~raw.test
-    tune = np.zeros(len(train), bool)
-    share = SplitSpec(test=VALIDATION_SHARE, seed=seed + VALIDATION_SEED_OFFSET)
-    tune[train] = split_mask(int(train.sum()), share)
-    _check_parts(target, encoded, {"training": train & ~tune, "validation": tune, "test": raw.test})
+    _check_parts(target, encoded, {"training": train, "test": raw.test})
     training = _select(raw.columns, train)
-    pipeline = fit_features(training, raw.schema)
+    parted = part_training(training, int(train.sum()), split, raw.schema, seed, folds)
+    for fold in parted:
+        _check_fold(target, encoded[train], fold)
+    pipeline = fit_features(training, raw.schema, features)
     if pipeline.width == 0:
-        raise TrainingError("no column but the target is a number or a category")
-    features = pipeline.transform(raw.columns)
-
-    def part(mask: Mask) -> Part:
-        return Part(features[mask], encoded[mask])
-
+        raise TrainingError("no column but the target is a number, a category or a text")
+    holdout = _select(raw.columns, raw.test)
     return PreparedData(
         pipeline=pipeline,
+        layout=layout_of(pipeline),
         target=target,
         schema=raw.schema,
-        fit=part(train & ~tune),
-        tune=part(tune),
-        test=part(raw.test),
+        train=Part(pipeline.transform(training), encoded[train]),
+        folds=parted,
+        test=Part(pipeline.transform(holdout), encoded[raw.test]),
         training=training,
-        holdout=_select(raw.columns, raw.test),
+        holdout=holdout,
+    )
+
+
+def layout_of(pipeline: FeaturePipeline) -> Layout:
+    return Layout(
+        means=tuple(feature.mean for feature in pipeline.numeric),
+        scales=tuple(feature.scale for feature in pipeline.numeric),
+        blocks=tuple(len(feature.categories) for feature in pipeline.categorical),
+        text=sum(feature.width for feature in pipeline.text),
     )
 
 
@@ -148,11 +141,21 @@ def _encode_values(
 def _check_parts(target: Target, encoded: npt.NDArray[Any], parts: dict[str, Mask]) -> None:
     for name, mask in parts.items():
         if not mask.any():
-            raise TrainingError(
-                f"the {name} split of {len(mask)} rows is empty: it needs more rows"
-            )
+            raise _empty(name, len(mask))
     if target.task != "regression" and len(np.unique(encoded[parts["training"]])) < 2:
         raise TrainingError("the training rows hold one class only: there is nothing to learn")
+
+
+def _check_fold(target: Target, encoded: npt.NDArray[Any], fold: Fold) -> None:
+    for name, rows in (("training", fold.fit), ("validation", fold.tune)):
+        if not len(rows):
+            raise _empty(name, len(encoded))
+    if target.task != "regression" and len(np.unique(encoded[fold.fit])) < 2:
+        raise TrainingError("the training rows hold one class only: there is nothing to learn")
+
+
+def _empty(name: str, rows: int) -> TrainingError:
+    return TrainingError(f"the {name} split of {rows} rows is empty: it needs more rows")
 
 
 def _select(columns: Columns, mask: Mask) -> Columns:

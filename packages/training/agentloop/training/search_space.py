@@ -16,19 +16,29 @@ Draw = Mapping[str, float | int]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One tried set of parameters. ``loss`` is None if it diverged."""
+    """One tried draw. ``loss`` is the mean over the folds' best validation losses, None if it
+    diverged; ``pruned`` says that it was stopped because it fell behind. ``rounds`` are the best
+    epochs (or trees) of the folds. ``scores`` names the file, in the search's folder, of the raw
+    scores of the rows that validate: .npy, float32 (rows of all folds' tune parts, outputs), folds
+    in order; empty where the trial did not finish."""
 
+    family: str
     parameters: Mapping[str, Any]
     loss: float | None
     seconds: float
+    rounds: tuple[int, ...] = ()
+    pruned: bool = False
+    scores: str = ""
+    curve: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The best parameters, and all trials in the order they were drawn."""
+    """The best trial, and all of them in the order they were drawn."""
 
-    parameters: Mapping[str, Any]
+    best: Trial
     trials: tuple[Trial, ...]
+    seconds: float = 0.0
 
 
 def decode(draw: Draw, search: SearchSpec, defaults: ParametersSpec) -> ParametersSpec:
