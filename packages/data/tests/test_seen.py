@@ -37,3 +37,12 @@ def test_texts_hash_apart_and_the_same_however_they_are_cut() -> None:
     cut = np.concatenate([hash_strings(texts.slice(0, 7)), hash_strings(texts.slice(7))])
     np.testing.assert_array_equal(cut, whole)
     assert not np.isin(hash_strings(texts, salt=1), whole).any()
+
+
+def test_keys_that_count_up_need_no_memory_of_their_own() -> None:
+    seen = SeenKeys()
+    for start in (0, 2000, 1000, 3000):
+        assert not seen.repeated(np.arange(start, start + 1000, dtype=np.uint64)[::-1]).any()
+    assert (seen._runs, seen._spans) == ([], [(0, 3999)])
+    found = seen.repeated(np.array([3999, 4000, 4000, 0], np.uint64))
+    assert found.tolist() == [True, False, True, True]

@@ -1,4 +1,5 @@
-"""Which keys were seen before, over a whole batch, in 8 bytes a key (16 of a key of 128 bits)."""
+"""Which keys were seen before, over a whole batch: 8 bytes a key (16 of a key of 128 bits), next to
+nothing for identifiers that count up."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from agentloop.data.distinct import Hashes
 
 Mask = npt.NDArray[np.bool_]
+MAX_SPANS = 64
 
 
 @dataclass(slots=True)
@@ -17,10 +19,11 @@ class SeenKeys:
     """A set of keys, uint64 (rows,) or (rows, 2), that grows block by block.
 
     Sorted runs whose sizes halve, so that a key is merged into a longer run O(log n) times. Runs
-    that do not overlap a block are skipped: identifiers that grow cost next to nothing.
+    that do not overlap a block are skipped, and a block whose keys have no gap is kept as its ends.
     """
 
     _runs: list[Hashes] = field(default_factory=list)
+    _spans: list[tuple[int, int]] = field(default_factory=list)
 
     def repeated(self, keys: Hashes) -> Mask:
         """bool (rows,): True where a key is in an earlier block, or earlier in this one. The keys
@@ -30,6 +33,8 @@ class SeenKeys:
         keys = keys.reshape(len(keys), -1)
         new, first = _distinct(keys)
         known = np.zeros(len(new), bool)
+        for low, high in self._spans:
+            known |= (new[:, 0] >= np.uint64(low)) & (new[:, 0] <= np.uint64(high))
         for run in self._runs:
             if run[0, 0] <= new[-1, 0] and new[0, 0] <= run[-1, 0]:
                 place = np.minimum(np.searchsorted(run[:, 0], new[:, 0]), len(run) - 1)
@@ -40,11 +45,27 @@ class SeenKeys:
         return repeated
 
     def _add(self, run: Hashes) -> None:
-        if not len(run):
+        if not len(run) or self._extends(run):
             return
         while self._runs and len(self._runs[-1]) <= 2 * len(run):
             run = _merged(self._runs.pop(), run)
         self._runs.append(run)
+
+    def _extends(self, run: Hashes) -> bool:
+        """Whether the run could be kept as its ends, joined to those next to it."""
+        low, high = int(run[0, 0]), int(run[-1, 0])
+        if run.shape[1] != 1 or high - low + 1 != len(run):
+            return False
+        apart = []
+        for span in self._spans:
+            if span[1] + 1 == low or high + 1 == span[0]:
+                low, high = min(low, span[0]), max(high, span[1])
+            else:
+                apart.append(span)
+        if len(apart) >= MAX_SPANS:
+            return False
+        self._spans = [*apart, (low, high)]
+        return True
 
 
 def _distinct(keys: Hashes) -> tuple[Hashes, npt.NDArray[np.intp]]:
