@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentloop.contracts.codec import canonical_json
 from agentloop.contracts.data import DatasetVersion
 from agentloop.contracts.spec import ModelSpec, SplitSpec
 
@@ -39,6 +40,14 @@ class TrainingConfig:
         key = self.idempotency_key
         plain = _PLAIN.fullmatch(key) is not None
         return self.home / "training" / (key if plain else hashlib.sha256(key.encode()).hexdigest())
+
+    @property
+    def attempt_dir(self) -> Path:
+        """Where attempts at this very training keep their state: other data or parameters under
+        the same key do not find it."""
+        identity = [self.spec.model_dump(mode="json"), self.split.model_dump(mode="json")]
+        text = canonical_json([self.dataset.content_hash, self.code_version, *identity])
+        return self.work_dir / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def artifact_root(self) -> Path:

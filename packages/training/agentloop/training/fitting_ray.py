@@ -2,138 +2,135 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
-from agentloop.contracts.codec import canonical_json
-from agentloop.contracts.spec import FAMILIES
+from agentloop.contracts.spec import AUTO
+from agentloop.contracts.spec_families import parameters_of
+from agentloop.training.calibration import calibrate
 from agentloop.training.config import TrainingConfig
 from agentloop.training.dataset import PreparedData
-from agentloop.training.decisions import choose_trial_actors, choose_workers
-from agentloop.training.fits import FitRequest, Fitted
+from agentloop.training.decisions import choose_workers
+from agentloop.training.families import family_of, is_network
+from agentloop.training.fits import FitRequest, Part
 from agentloop.training.ray_session import cluster_gpus
+from agentloop.training.requests import fit_request
 from agentloop.training.search_space import SearchResult, check_space
-from agentloop.training.state_files import read_search, write_search
+from agentloop.training.searching_ray import search_families
+from agentloop.training.selection import Chosen, choose_members, out_of_fold
+from agentloop.training.trained import Member, TrainedModel, load_member
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedModel:
-    """A fitted network and how it came to be. ``served`` (a torch module on the CPU) maps
-    features float32 (rows, width) to scores; ``workers`` is 0 for the calling process."""
-
-    parameters: Mapping[str, Any]
-    search: SearchResult | None
-    fitted: Fitted
-    served: Any
-    workers: int
 
 
 def fit_best(
     config: TrainingConfig, data: PreparedData, ray_ready: Callable[[], None], say: Say
 ) -> TrainedModel:
-    """The best of the search, fitted. An earlier attempt's search and checkpoint are used.
+    """The best of the search, fitted. An earlier attempt's search and checkpoints are used.
 
     Raises TrainingError, TrainingDiverged, ClusterError.
     """
-    spec = config.spec
-    folder = attempt_folder(config)
-    workers = choose_workers(spec.num_workers, len(data.fit.targets), data.pipeline.width)
-    request = _request(config, data)
-    check_space(spec.search, spec.parameters)
-    if spec.family not in FAMILIES:
-        _try_family(request)
-    search = read_search(folder)
-    wanted = bool(spec.search.trials and spec.search.space) and search is None
-    if wanted or workers:
-        ray_ready()
-    if wanted:
-        search = _search(config, data, request, folder, say)
-        write_search(folder, search)
-    parameters = search.parameters if search else request.parameters
-    where = f"{workers} workers" if workers else "this process"
-    say(f"training {spec.family} on {len(data.fit.targets)} rows in {where}")
-    request = replace(request, parameters=dict(parameters), use_gpu=_gpu(spec.use_gpu, workers))
-    return _fit(request, data, workers, folder, search)
+    fitting = Fitting(config, data, ray_ready, say)
+    return fitting.ensemble() if config.spec.family == AUTO else fitting.single()
 
 
-def attempt_folder(config: TrainingConfig) -> Path:
-    """Where attempts at this very training keep their state: other data or parameters under the
-    same key do not find it."""
-    identity = [config.spec.model_dump(mode="json"), config.split.model_dump(mode="json")]
-    text = canonical_json([config.dataset.content_hash, config.code_version, *identity])
-    return config.work_dir / hashlib.sha256(text.encode()).hexdigest()[:16]
+class Fitting:
+    """One attempt at one training: where it keeps its state, and what its parts share."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        data: PreparedData,
+        ray_ready: Callable[[], None],
+        say: Say,
+    ) -> None:
+        self._config, self._data, self._say = config, data, say
+        self._folder = config.attempt_dir
+        self._ray_ready = _once(ray_ready)
+
+    def single(self) -> TrainedModel:
+        """The family asked for, with the best parameters of its search if it has one."""
+        spec, data = self._config.spec, self._data
+        check_space(spec.family, spec.search, spec.parameters)
+        request = self.request(spec.family, parameters_of(spec.family, spec.parameters))
+        family_of(spec.family).check(request)
+        search = None
+        if spec.search.trials and spec.search.space:
+            search = self._search({spec.family: request})
+            request = request.with_parameters(**search.best.parameters)
+        fit, tune = data.fit, data.tune
+        member = self.fit_member(request, fit, tune, 1.0, self._folder / "fit")
+        raw = load_member(member, request).raw(tune.features)
+        head, calibration = calibrate(data.target, raw, tune.targets)
+        return TrainedModel(
+            spec.family, (member,), head, search, calibration, self._workers(request)
+        )
+
+    def ensemble(self) -> TrainedModel:
+        """Models of all families that suit the data, chosen on the rows that validate them and
+        fitted anew on the whole training split."""
+        data = self._data
+        search = self._search({})
+        chosen = choose_members(search, data, self._folder, self._config.spec.search.members)
+        for one in chosen:
+            self._say(f"chosen: {one.trial.family}, weight {one.weight:.2f}")
+        raw, targets = out_of_fold(chosen, data, self._folder)
+        head, calibration = calibrate(data.target, raw, targets)
+        members = tuple(self._refit(number, one) for number, one in enumerate(chosen))
+        return TrainedModel(AUTO, members, head, search, calibration, 0, refit=True)
+
+    def request(self, family: str, parameters: Mapping[str, Any]) -> FitRequest:
+        return fit_request(self._config, self._data, family, parameters)
+
+    def fit_member(
+        self, request: FitRequest, fit: Part, tune: Part | None, weight: float, folder: Path
+    ) -> Member:
+        from agentloop.training.ray_trainer import train_with_ray
+
+        workers = self._workers(request)
+        if workers:
+            self._ray_ready()
+        request = replace(request, use_gpu=_gpu(self._config.spec.use_gpu, workers, request))
+        where = f"{workers} workers" if workers else "this process"
+        self._say(f"training {request.family} on {len(fit.targets)} rows in {where}")
+        failures = self._config.spec.max_failures
+        fitted = train_with_ray(request, fit, tune, workers, folder, failures, self._say)
+        return Member(request.family, request.parameters, request.seed, fitted, weight)
+
+    def _refit(self, number: int, chosen: Chosen) -> Member:
+        request = self.request(chosen.trial.family, chosen.parameters)
+        folder = self._folder / "members" / str(number)
+        return self.fit_member(request, self._data.train, None, chosen.weight, folder)
+
+    def _search(self, requests: Mapping[str, FitRequest]) -> SearchResult:
+        return search_families(
+            self._config, self._data, requests, self._folder, self._ray_ready, self._say
+        )
+
+    def _workers(self, request: FitRequest) -> int:
+        if not is_network(request.family):
+            return 0
+        spec, data = self._config.spec, self._data
+        return choose_workers(spec.num_workers, len(data.train.targets), data.layout.width)
 
 
-def _fit(
-    request: FitRequest,
-    data: PreparedData,
-    workers: int,
-    folder: Path,
-    search: SearchResult | None,
-) -> TrainedModel:
-    from agentloop.training.ray_trainer import train_with_ray
-    from agentloop.training.torch_families import ServedModel
-    from agentloop.training.torch_loop import restore_weights
+def _once(call: Callable[[], None]) -> Callable[[], None]:
+    """``call`` the first time, nothing afterwards."""
+    called: list[bool] = []
 
-    fitted = train_with_ray(request, data.fit, data.tune, workers, folder)
-    target = data.target
-    network = restore_weights(request, fitted.weights)
-    served = ServedModel(network, target.task, target.mean, target.scale).eval()
-    return TrainedModel(request.parameters, search, fitted, served, workers)
+    def first() -> None:
+        if not called:
+            called.append(True)
+            call()
+
+    return first
 
 
-def _search(
-    config: TrainingConfig, data: PreparedData, request: FitRequest, folder: Path, say: Say
-) -> SearchResult:
-    from agentloop.training.tune_search import search_parameters
-
-    spec = config.spec
-    rows, epochs = len(data.fit.targets), spec.parameters.epochs
-    actors = choose_trial_actors(spec.search.concurrency, spec.search.trials, rows, epochs)
-    say(f"searching {', '.join(spec.search.space)} in {spec.search.trials} trials")
-    # The trials wait for torch in their own processes; this one imports it meanwhile. Nothing of
-    # Ray in that thread: Ray's libraries import each other in a circle, which two threads break.
-    Thread(target=_import_torch, daemon=True).start()
-    gpu = spec.use_gpu is True or (spec.use_gpu == "auto" and cluster_gpus() >= 1)
-    return search_parameters(
-        replace(request, use_gpu=gpu),
-        data.fit,
-        data.tune,
-        spec.search,
-        spec.parameters,
-        actors,
-        folder / "tune",
-        say,
-    )
-
-
-def _request(config: TrainingConfig, data: PreparedData) -> FitRequest:
-    return FitRequest(
-        family=config.spec.family,
-        inputs=data.pipeline.width,
-        target=data.target,
-        parameters=config.spec.parameters.model_dump(mode="json"),
-        seed=config.spec.seed,
-        base_dir=str(config.base_dir.absolute()),
-    )
-
-
-def _try_family(request: FitRequest) -> None:
-    """Build a user's family once before anything starts, so that its errors come at once."""
-    from agentloop.training.torch_families import build_model
-
-    parameters = dict(request.parameters)
-    outputs = request.target.outputs
-    build_model(request.family, request.inputs, outputs, parameters, request.base_dir)
-
-
-def _gpu(requested: bool | str, workers: int) -> bool:
+def _gpu(requested: bool | str, workers: int, request: FitRequest) -> bool:
+    if not is_network(request.family):
+        return False
     if requested != "auto":
         return bool(requested)
     if workers:
@@ -141,8 +138,3 @@ def _gpu(requested: bool | str, workers: int) -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
-
-
-def _import_torch() -> None:
-    import onnxruntime  # noqa: F401
-    import torch.onnx  # noqa: F401

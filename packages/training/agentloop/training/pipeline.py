@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 
 from agentloop.contracts.errors import DiskFull
 from agentloop.contracts.models import ModelVersion, TrainingResult
+from agentloop.contracts.spec import AUTO
 from agentloop.lifecycle.arrow_dataset import read_columns
 from agentloop.lifecycle.arrow_split import split_rows
 from agentloop.lifecycle.registry import Registry
 from agentloop.training.config import TrainingConfig
 from agentloop.training.dataset import PreparedData, RawData, prepare
-from agentloop.training.decisions import architecture_of, parameters_hash
+from agentloop.training.decisions import architecture_of, choose_folds, parameters_hash
+from agentloop.training.family_source import family_source
 from agentloop.training.registration import Candidate, ModelRegistry
 
 if TYPE_CHECKING:
-    from agentloop.training.evaluation_torch import Evaluation
-    from agentloop.training.fitting_ray import TrainedModel
+    from agentloop.training.evaluation import Evaluation
+    from agentloop.training.trained import TrainedModel
 
 MIN_FREE_MB = 200
 
@@ -92,7 +94,13 @@ class ModelTrainingPipeline:
 
     async def feature_pipeline(self, raw: RawData) -> PreparedData:
         """Matrices; the features are fitted on the training split alone."""
-        return await asyncio.to_thread(prepare, raw, self.config.spec.seed)
+        spec = self.config.spec
+        folds = choose_folds(
+            spec.search.folds, int((~raw.test).sum()), searched=spec.family == AUTO
+        )
+        return await asyncio.to_thread(
+            prepare, raw, self.config.split, spec.features, spec.seed, folds
+        )
 
     async def train_with_checkpoints(self, data: PreparedData) -> TrainedModel:
         """Search the parameters, then fit with the best ones."""
@@ -102,9 +110,9 @@ class ModelTrainingPipeline:
 
     async def evaluate_model(self, trained: TrainedModel, data: PreparedData) -> Evaluation:
         """All metrics; this is the only look at the test split."""
-        from agentloop.training.evaluation_torch import evaluate
+        from agentloop.training.evaluation import evaluate
 
-        return await asyncio.to_thread(evaluate, trained, data)
+        return await asyncio.to_thread(evaluate, self.config, trained, data)
 
     async def log_artifacts(
         self, run_id: str, trained: TrainedModel, data: PreparedData, evaluation: Evaluation
@@ -126,10 +134,8 @@ class ModelTrainingPipeline:
         uri: str,
         metrics: dict[str, float],
     ) -> Candidate:
-        from agentloop.training.torch_families import family_source
-
         config, spec = self.config, self.config.spec
-        parameters = dict(trained.parameters)
+        parameters = trained.parameters
         source = family_source(spec.family, config.base_dir)
         return Candidate(
             model=config.model,

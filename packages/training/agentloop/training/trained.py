@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +32,9 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
     """``family`` is the one asked for; ``search`` how the members' parameters were found, where
-    they were; ``workers`` is 0 for the calling process."""
+    they were; ``workers`` is 0 for the calling process. ``refit`` says that the members were fitted
+    on the whole training split, for as many epochs (or trees) as did best on its folds.
+    """
 
     family: str
     members: tuple[Member, ...]
@@ -40,26 +42,29 @@ class TrainedModel:
     search: SearchResult | None = None
     calibration: Calibration | None = None
     workers: int = 0
+    refit: bool = False
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Those of the one member, or of all, so that equal ones mean the same model."""
+        if len(self.members) == 1 and self.family == self.members[0].family:
+            return dict(self.members[0].parameters)
+        return {"members": [[m.family, dict(m.parameters), m.weight] for m in self.members]}
 
 
-def load_members(
-    trained: TrainedModel, request: FitRequest
-) -> tuple[tuple[Predictor, float], ...]:
+Weighted = tuple[tuple[Predictor, float], ...]
+
+
+def load_members(members: Sequence[Member], request: FitRequest) -> Weighted:
     """Each member ready to answer, with its weight. ``request`` tells the layout and target."""
-    from dataclasses import replace
+    return tuple((load_member(member, request), member.weight) for member in members)
 
-    return tuple(
-        (
-            family_of(member.family).load(
-                replace(
-                    request, family=member.family, parameters=member.parameters, seed=member.seed
-                ),
-                member.fitted.weights,
-            ),
-            member.weight,
-        )
-        for member in trained.members
+
+def load_member(member: Member, request: FitRequest) -> Predictor:
+    asked = replace(
+        request, family=member.family, parameters=member.parameters, seed=member.seed
     )
+    return family_of(member.family).load(asked, member.fitted.weights)
 
 
 def raw_of(
