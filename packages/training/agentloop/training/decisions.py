@@ -94,6 +94,10 @@ def parameters_hash(
 
     ``family_source`` is the source text of a user's family, so that editing it counts.
     """
-    code = hashlib.sha256(family_source.encode()).hexdigest() if family not in (*FAMILIES, AUTO) else ""
+    code = (
+        hashlib.sha256(family_source.encode()).hexdigest()
+        if family not in (*FAMILIES, AUTO)
+        else ""
+    )
     value = {"family": family, "parameters": parameters, "seed": seed, "code": code}
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()

@@ -61,9 +61,7 @@ def load_members(members: Sequence[Member], request: FitRequest) -> Weighted:
 
 
 def load_member(member: Member, request: FitRequest) -> Predictor:
-    asked = replace(
-        request, family=member.family, parameters=member.parameters, seed=member.seed
-    )
+    asked = replace(request, family=member.family, parameters=member.parameters, seed=member.seed)
     return family_of(member.family).load(asked, member.fitted.weights)
 
 
