@@ -69,6 +69,33 @@ def test_the_pipeline_survives_json():
     assert from_dict(FeaturePipeline, to_dict(fitted())) == fitted()
 
 
+def test_infinite_numbers_are_the_clipped_ends_and_do_not_move_the_fit():
+    pipeline = fit_features(columns([0, 2, 4, np.inf, -np.inf], ["red"] * 5), SCHEMA)
+    assert pipeline.numeric[0].mean == 2
+    ends = pipeline.transform(columns([np.inf, -np.inf, 1e308], ["red"] * 3))[:, 0]
+    assert ends.tolist() == [CLIP_SIGMAS, -CLIP_SIGMAS, CLIP_SIGMAS]
+
+
+def test_numbers_whose_squares_overflow_are_scaled_all_the_same():
+    pipeline = fit_features(columns([1e308, -1e308, 0, 1e307], ["red"] * 4), SCHEMA)
+    matrix = pipeline.transform(columns([1e308, -1e308, np.nan, 0], ["red"] * 4))
+    assert np.isfinite(matrix).all()
+    assert matrix[0, 0] > 1 > -1 > matrix[1, 0]
+
+
+def test_categories_may_be_any_plain_value():
+    odd = np.array([1, True, 2.5, float("nan"), "1"], object)
+    pipeline = fit_features({**columns(np.zeros(5), ["red"] * 5), "colour": odd}, SCHEMA)
+    assert pipeline.categorical[0].categories == ("1", "2.5", "True")
+    ones = pipeline.transform({"x": np.zeros(5), "colour": odd})[:, 1:]
+    assert ones.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_columns_of_unequal_length_are_an_error():
+    with pytest.raises(ValueError, match="rows"):
+        fitted().transform({"x": np.zeros(3), "colour": np.array(["red"], object)})
+
+
 def test_a_missing_column_and_a_text_for_a_number_are_errors():
     with pytest.raises(KeyError):
         fitted().transform({"x": np.zeros(1)})

@@ -6,15 +6,21 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentloop.lifecycle import CategoricalFeature, FeaturePipeline, NumericFeature
+from agentloop.lifecycle import CategoricalFeature, FeaturePipeline, NumericFeature, TextFeature
 from agentloop.serving.fast_features import FastFeatures
 
 PIPELINE = FeaturePipeline(
     (NumericFeature("x", 1.0, 2.0, 0.5), NumericFeature("z", 0.0, -3.0, 40.0)),
     (CategoricalFeature("c", ("a", "b")), CategoricalFeature("d", ())),
+    (
+        TextFeature("t", "tfidf", 2, ("fan", "pump", "pump fan"), (1.5, 1.25, 2.0)),
+        TextFeature("u", "hash", 1, slots=5),
+    ),
 )
+TEXTS = st.none() | st.text() | st.lists(st.sampled_from(["pump", "Fan", "new"])).map(" ".join)
 NUMBERS = st.floats(allow_infinity=False) | st.just(float("nan"))
-ROWS = st.lists(st.tuples(NUMBERS, NUMBERS, st.sampled_from(["a", "b", "new", None])), min_size=1)
+CATEGORIES = st.sampled_from(["a", "b", "new", None])
+ROWS = st.lists(st.tuples(NUMBERS, NUMBERS, CATEGORIES, TEXTS, TEXTS), min_size=1)
 
 
 @given(ROWS)
@@ -23,6 +29,8 @@ def test_it_equals_the_pipeline(rows):
         "x": np.array([row[0] for row in rows]),
         "z": np.array([row[1] for row in rows]),
         "c": np.array([row[2] for row in rows], dtype=object),
+        "t": np.array([row[3] for row in rows], dtype=object),
+        "u": np.array([row[4] for row in rows], dtype=object),
         "d": np.array([None for _ in rows], dtype=object),
     }
     with np.errstate(over="ignore"):

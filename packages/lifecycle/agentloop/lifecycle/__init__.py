@@ -12,6 +12,7 @@ from agentloop.lifecycle.features import (
     CategoricalFeature,
     FeaturePipeline,
     NumericFeature,
+    TextFeature,
     fit_features,
 )
 from agentloop.lifecycle.reference import ColumnReference, ReferenceProfile, build_reference
@@ -43,6 +44,7 @@ __all__ = [
     "SemanticVersion",
     "Signature",
     "Signer",
+    "TextFeature",
     "Trigger",
     "advance",
     "build_reference",

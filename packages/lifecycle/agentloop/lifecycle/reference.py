@@ -1,21 +1,24 @@
 """The reference profile: how the training data looked, in bins that live traffic is folded into.
 
 Bins of a column: numbers have ``len(edges) + 1`` bins (bin k holds edges[k-1] <= x < edges[k]),
-then one for null. Categories have one bin a category, then null, then unseen.
+then one for null. Texts are binned so by their number of words. Categories have one bin a
+category, then null, then unseen.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from agentloop.contracts.codec import canonical_json, to_dict
-from agentloop.contracts.data import DataSchema
+from agentloop.contracts.data import ColumnKind, DataSchema
 from agentloop.lifecycle.features import (
     MAX_CATEGORIES,
     NUMERIC_KINDS,
@@ -23,6 +26,7 @@ from agentloop.lifecycle.features import (
     to_floats,
     to_texts,
 )
+from agentloop.lifecycle.text_features import word_counts
 
 NUMERIC_BINS = 20
 PREDICTION = "prediction"
@@ -35,7 +39,7 @@ class ColumnReference:
     """One column's bins and how often training data fell in each."""
 
     name: str
-    kind: Literal["numeric", "categorical"]
+    kind: Literal["numeric", "categorical", "text"]
     edges: tuple[float, ...]
     categories: tuple[str, ...]
     counts: tuple[int, ...]
@@ -48,6 +52,8 @@ class ColumnReference:
         """int64 (bins,): how many of ``values`` fall in each bin."""
         if self.kind == "numeric":
             return fold_numbers(to_floats(values), np.asarray(self.edges))
+        if self.kind == "text":
+            return fold_numbers(word_counts(values), np.asarray(self.edges))
         return _fold_texts(to_texts(values), self.categories)
 
 
@@ -70,25 +76,25 @@ class ReferenceProfile:
 
 
 def build_reference(
-    columns: Columns, schema: DataSchema, predictions: npt.NDArray[Any], regression: bool = False
+    columns: Columns,
+    schema: DataSchema,
+    predictions: npt.NDArray[Any],
+    regression: bool = False,
+    text: Iterable[str] = (),
 ) -> ReferenceProfile:
     """Bin training columns by quantile, and the model's ``predictions`` (rows,) on them.
 
-    ``predictions`` are class labels as text, or float values where ``regression``.
+    ``predictions`` are class labels as text, or float values where ``regression``; ``text`` names
+    the text columns that the model reads.
     """
-    references = tuple(
-        _numeric_reference(c.name, to_floats(columns[c.name]))
-        if c.kind in NUMERIC_KINDS
-        else _categorical_reference(c.name, to_texts(columns[c.name]))
+    read = frozenset(text)
+    references = [
+        _column_reference(c.name, "text" if c.name in read else c.kind, columns[c.name])
         for c in schema.features
-        if c.kind in NUMERIC_KINDS or c.kind == "category"
-    )
-    outcome = (
-        _numeric_reference(PREDICTION, to_floats(predictions))
-        if regression
-        else _categorical_reference(PREDICTION, to_texts(predictions))
-    )
-    return ReferenceProfile(references, outcome, len(predictions))
+        if c.kind in NUMERIC_KINDS or c.kind == "category" or c.name in read
+    ]
+    outcome = _column_reference(PREDICTION, "number" if regression else "category", predictions)
+    return ReferenceProfile(tuple(references), outcome, len(predictions))
 
 
 def fold_numbers(
@@ -100,19 +106,26 @@ def fold_numbers(
     return np.bincount(bins, minlength=len(edges) + 2).astype(np.int64)
 
 
-def _numeric_reference(name: str, values: npt.NDArray[np.float64]) -> ColumnReference:
+def _column_reference(name: str, kind: ColumnKind, values: npt.NDArray[Any]) -> ColumnReference:
+    if kind == "text":
+        return _ranked_reference(name, "text", word_counts(values))
+    if kind in NUMERIC_KINDS:
+        return _ranked_reference(name, "numeric", to_floats(values))
+    return _categorical_reference(name, to_texts(values))
+
+
+def _ranked_reference(
+    name: str, kind: Literal["numeric", "text"], values: npt.NDArray[np.float64]
+) -> ColumnReference:
     seen = values[np.isfinite(values)]
     cuts = np.linspace(0, 1, NUMERIC_BINS + 1)[1:-1]
     edges = np.unique(np.quantile(seen, cuts)) if seen.size else np.empty(0)
     counts = fold_numbers(values, edges)
-    return ColumnReference(name, "numeric", tuple(edges.tolist()), (), tuple(counts.tolist()))
+    return ColumnReference(name, kind, tuple(edges.tolist()), (), tuple(counts.tolist()))
 
 
 def _categorical_reference(name: str, texts: list[str | None]) -> ColumnReference:
-    counts: dict[str, int] = {}
-    for text in texts:
-        if text is not None:
-            counts[text] = counts.get(text, 0) + 1
+    counts = Counter(text for text in texts if text is not None)
     ranked = sorted(counts, key=lambda text: (-counts[text], text))[:MAX_CATEGORIES]
     categories = tuple(sorted(ranked))
     folded = _fold_texts(texts, categories)
@@ -122,7 +135,5 @@ def _categorical_reference(name: str, texts: list[str | None]) -> ColumnReferenc
 def _fold_texts(texts: list[str | None], categories: tuple[str, ...]) -> Counts:
     index: dict[str | None, int] = {text: i for i, text in enumerate(categories)}
     index[None] = len(categories)
-    counts = np.zeros(len(categories) + 2, np.int64)
-    for text in texts:
-        counts[index.get(text, len(categories) + 1)] += 1
-    return counts
+    places = np.fromiter(map(index.get, texts, repeat(len(categories) + 1)), np.int64, len(texts))
+    return np.bincount(places, minlength=len(categories) + 2).astype(np.int64)

@@ -66,7 +66,7 @@ def column_bets(column: ColumnReference, season: float = 0.0) -> ColumnBets:
 def _statistics(column: ColumnReference, reference: Floats) -> Iterator[Statistic]:
     """Rank and spread of a number's bin, and one indicator a bin (null and unseen included)."""
     everywhere = np.ones(column.bins, bool)
-    if column.kind == "numeric":
+    if column.kind != "categorical":
         known = everywhere.copy()
         known[-1] = False  # the last bin is null: it has no rank
         seen = reference[:-1].sum()

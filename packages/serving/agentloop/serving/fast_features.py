@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agentloop.lifecycle.features import CLIP_SIGMAS, FeaturePipeline, to_floats, to_texts
+from agentloop.lifecycle.features import (
+    CLIP_SIGMAS,
+    FeaturePipeline,
+    fill_categories,
+    to_floats,
+    to_texts,
+)
+from agentloop.lifecycle.text_features import TextEncoder
 
 
 class FastFeatures:
@@ -26,6 +33,7 @@ class FastFeatures:
         self._slots = [
             (f.name, {text: i for i, text in enumerate(f.categories)}) for f in pipeline.categorical
         ]
+        self._texts = [TextEncoder(feature) for feature in pipeline.text]
         self._width = pipeline.width
 
     def transform(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
@@ -41,11 +49,18 @@ class FastFeatures:
             scaled = (raw - self._mean) / self._scale
             matrix[:, :start] = np.clip(scaled, -CLIP_SIGMAS, CLIP_SIGMAS)
         for name, slots in self._slots:
-            for row, text in enumerate(to_texts(columns[name])):
-                slot = slots.get(text) if text is not None else None
+            texts = to_texts(columns[name])
+            if len(texts) == 1:
+                slot = slots.get(texts[0]) if texts[0] is not None else None
                 if slot is not None:
-                    matrix[row, start + slot] = 1.0
+                    matrix[0, start + slot] = 1.0
+            else:
+                fill_categories(matrix, start, texts, slots)
             start += len(slots)
+        for encoder in self._texts:
+            width = encoder.feature.width
+            encoder.fill(matrix[:, start : start + width], columns[encoder.feature.name])
+            start += width
         return matrix
 
 

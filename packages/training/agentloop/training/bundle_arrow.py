@@ -68,7 +68,8 @@ def write_bundle(
 def _reference(data: PreparedData, evaluation: Evaluation) -> ReferenceProfile:
     predictions = predictions_of(data.target, evaluation.training_scores)
     regression = data.target.task == "regression"
-    return build_reference(data.training, data.schema, predictions, regression)
+    text = [feature.name for feature in data.pipeline.text]
+    return build_reference(data.training, data.schema, predictions, regression, text)
 
 
 def write_weights(path: Path, trained: TrainedModel) -> None:
