@@ -98,6 +98,7 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "l2": 0.0,
             "column_share": 1.0,
         },
+        "extra-trees": {"trees": 200, "leaves": 512, "min_leaf_rows": 3, "column_share": 0.5},
     }
 )
 # What a user's own network is given.

@@ -7,7 +7,10 @@ from importlib import import_module
 from agentloop.training.fits import Family
 
 _NETWORKS = "agentloop.training.torch_family"
-_MODULES = {"gradient-boosting": "agentloop.training.sklearn_boosting"}
+_MODULES = {
+    "gradient-boosting": "agentloop.training.sklearn_boosting",
+    "extra-trees": "agentloop.training.sklearn_forest",
+}
 
 
 def family_of(name: str) -> Family:

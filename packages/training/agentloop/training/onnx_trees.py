@@ -39,19 +39,22 @@ class Trees:
 
     @classmethod
     def flattened(
-        cls, nodes: Sequence[Any], outputs: Sequence[int], baseline: npt.NDArray[np.float64]
+        cls, trees: Sequence[Any], outputs: Sequence[int], baseline: npt.NDArray[np.float64]
     ) -> Trees:
-        """From scikit-learn's node arrays, one a tree."""
-        empty = np.zeros(0, nodes[0].dtype) if nodes else np.zeros(0)
-        every = np.concatenate([empty, *nodes]) if nodes else empty
-        starts = np.cumsum([0, *(len(one) for one in nodes)])
+        """From each tree's columns, by scikit-learn's names for them."""
+
+        def column(name: str, dtype: Any) -> Any:
+            empty = np.zeros(0, dtype)
+            return np.concatenate([empty, *(np.asarray(tree[name], dtype) for tree in trees)])
+
+        starts = np.cumsum([0, *(len(tree["value"]) for tree in trees)])
         return cls(
-            feature=every["feature_idx"].astype(np.int32),
-            threshold=floor32(every["num_threshold"]),
-            left=every["left"].astype(np.int32),
-            right=every["right"].astype(np.int32),
-            value=every["value"].astype(np.float32),
-            leaf=every["is_leaf"].astype(np.uint8),
+            feature=column("feature_idx", np.int32),
+            threshold=floor32(column("num_threshold", np.float64)),
+            left=column("left", np.int32),
+            right=column("right", np.int32),
+            value=column("value", np.float32),
+            leaf=column("is_leaf", np.uint8),
             start=starts.astype(np.int64),
             output=np.asarray(outputs, np.int32),
             baseline=baseline,
@@ -104,10 +107,17 @@ def floor32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 
 
 class TreesInOnnx:
-    """The graph ``features`` float32 (rows, width) -> ``raw`` float32 (rows, outputs)."""
+    """The graph ``features`` float32 (rows, width) -> ``raw`` float32 (rows, outputs).
 
-    def __init__(self, trees: Trees, width: int, task: Task) -> None:
+    With ``least_share`` the trees add up to shares of the classes (of the second one, in a binary
+    task), which are held at least that far from 0 and 1 and turned into logits.
+    """
+
+    def __init__(
+        self, trees: Trees, width: int, task: Task, least_share: float | None = None
+    ) -> None:
         self._trees, self._width, self._task = trees, width, task
+        self._least = least_share
 
     @cached_property
     def serialized(self) -> bytes:
@@ -130,7 +140,11 @@ class TreesInOnnx:
         return scores
 
     def spread(self, raw: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Two logits from the one that trees of a binary task have, 0 and it."""
+        """Logits (rows, outputs) from what the trees add up to (rows, len(baseline)): those of a
+        binary task are 0 and one number."""
+        if self._least is not None:
+            share = np.clip(raw, self._least, 1 - self._least)
+            raw = np.log(share) - (np.log1p(-share) if self._task == "binary" else 0.0)
         if self._task != "binary":
             return raw
         return np.concatenate([np.zeros_like(raw), raw], axis=1)
@@ -151,13 +165,13 @@ class TreesInOnnx:
                 **_attributes(trees),
             )
         ]
-        initializers = []
+        initializers: list[Any] = []
+        logits = "trees" if self._least is None else self._add_logits(nodes, initializers)
         if self._task == "binary":
-            pair = helper.make_tensor("pair", TensorProto.FLOAT, [1, 2], [0.0, 1.0])
-            initializers.append(pair)
-            nodes.append(helper.make_node("Mul", ["trees", "pair"], ["raw"]))
+            initializers.append(helper.make_tensor("pair", TensorProto.FLOAT, [1, 2], [0.0, 1.0]))
+            nodes.append(helper.make_node("Mul", [logits, "pair"], ["raw"]))
         else:
-            nodes.append(helper.make_node("Identity", ["trees"], ["raw"]))
+            nodes.append(helper.make_node("Identity", [logits], ["raw"]))
         columns = 2 if self._task == "binary" else outputs
         graph = helper.make_graph(
             nodes,
@@ -171,6 +185,24 @@ class TreesInOnnx:
         model.ir_version = IR_VERSION
         onnx.checker.check_model(model)
         return model
+
+    def _add_logits(self, nodes: list[Any], initializers: list[Any]) -> str:
+        """Logarithms of shares; of a binary task's one share less that of the other."""
+
+        def constant(name: str, value: float) -> str:
+            initializers.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
+            return name
+
+        least = self._least or 0.0
+        ends = [constant("least", least), constant("most", 1.0 - least)]
+        nodes.append(helper.make_node("Clip", ["trees", *ends], ["share"]))
+        nodes.append(helper.make_node("Log", ["share"], ["log"]))
+        if self._task != "binary":
+            return "log"
+        nodes.append(helper.make_node("Sub", [constant("one", 1.0), "share"], ["other"]))
+        nodes.append(helper.make_node("Log", ["other"], ["log_other"]))
+        nodes.append(helper.make_node("Sub", ["log", "log_other"], ["logits"]))
+        return "logits"
 
 
 def _attributes(trees: Trees) -> dict[str, Any]:
