@@ -30,7 +30,7 @@ from agentloop.lifecycle.split_text import (
 
 Mask = npt.NDArray[np.bool_]
 Columns = Mapping[str, npt.NDArray[Any]]
-Cut = float | str
+Cut = float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ def split_rows(
 
     ``columns`` are as ``read_columns`` gives them: float64 (rows,) with NaN for null, or object
     (rows,) of str or None. ``kinds`` tells a datetime column from a number; without it ``at`` does,
-    by being a date. Raises SchemaMismatch if the split's column is not there, or cannot be compared
-    with ``at``.
+    by being a date. Raises SchemaMismatch if the split's column is not there, is text where times
+    are compared, cannot be compared with ``at``, or holds none of the ``values`` in any row.
     """
     name = column_needed(spec)
     if name is None:
@@ -71,8 +71,13 @@ def split_rows(
     if name not in columns:
         raise _absent(name, list(columns))
     values = columns[name]
+    if spec.by == "time" and values.dtype == object:
+        raise _no_time(name)
     cut = find_cut(_count(values), spec) if needs_cut(spec) else None
-    return _test_rows(values, 0, rows, spec, (kinds or {}).get(name), cut)
+    test = _test_rows(values, 0, rows, spec, (kinds or {}).get(name), cut)
+    if spec.by == "value" and rows and not test.any():
+        raise _no_such_value(name, spec.values, values)
+    return test
 
 
 def split_mask(rows: int, spec: SplitSpec) -> Mask:
@@ -114,8 +119,7 @@ def find_cut(counts: CutCounts, spec: SplitSpec) -> Cut | None:
     latest = np.cumsum(counts.counts[::-1])[::-1]
     # The first value is no cut: it would leave nothing to train on.
     distance = np.abs(latest[1:] - spec.test * latest[0])
-    value = counts.values[1 + int(np.argmin(distance))]
-    return value if isinstance(value, str) else float(value)
+    return float(counts.values[1 + int(np.argmin(distance))])
 
 
 def training_mask(table: Any, first_row: int, spec: SplitSpec, cut: Cut | None) -> Mask:
@@ -187,20 +191,17 @@ def _by_time(
     values: npt.NDArray[Any], spec: SplitSpec, kind: ColumnKind | None, cut: Cut | None
 ) -> Mask:
     if spec.at is not None:
-        cut = _as_time(spec.at, spec.column, values.dtype == object, kind)
+        cut = _as_time(spec.at, spec.column, kind)
     if cut is None:
         return np.zeros(len(values), bool)
-    if values.dtype != object:
-        mask: Mask = values >= float(cut)  # False for NaN
-        return mask
-    later = [value is not None and value >= str(cut) for value in values.tolist()]
-    return np.fromiter(later, bool, len(values))
+    mask: Mask = values >= cut  # False for NaN
+    return mask
 
 
 def _by_value(values: npt.NDArray[Any], spec: SplitSpec, kind: ColumnKind | None) -> Mask:
     unique, places = distinct_of(values)
     if kind == "datetime":
-        times = {float(_as_time(v, spec.column, False, kind)) for v in spec.values}
+        times = {_as_time(v, spec.column, kind) for v in spec.values}
         tests = np.array([value in times for value in unique.tolist()], bool)
     else:
         wanted = wanted_texts(spec.values, is_number=values.dtype != object)
@@ -210,9 +211,7 @@ def _by_value(values: npt.NDArray[Any], spec: SplitSpec, kind: ColumnKind | None
     return mask
 
 
-def _as_time(text: str, column: str | None, is_text: bool, kind: ColumnKind | None) -> Cut:
-    if is_text:
-        return text
+def _as_time(text: str, column: str | None, kind: ColumnKind | None) -> Cut:
     try:
         if kind == "datetime":
             return seconds_of(text)
@@ -237,6 +236,8 @@ def _block_column(table: Any, spec: SplitSpec) -> tuple[npt.NDArray[Any], Column
         raise _absent(name, table.column_names)
     column = table.column(name)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        if spec.by == "time":
+            raise _no_time(name)
         return column.to_numpy(zero_copy_only=False).astype(object), "text"
     if pa.types.is_timestamp(column.type):
         micros = column.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
@@ -251,3 +252,19 @@ def _absent(name: str, names: Iterable[str]) -> SchemaMismatch:
     hint = f" (did you mean '{near[0]}'?)" if near else ""
     reason = f"data.split.column '{name}' is not in the data{hint}"
     return SchemaMismatch("the split", (reason,), next_step="edit data.split.column")
+
+
+def _no_time(name: str) -> SchemaMismatch:
+    reason = f"data.split.column '{name}' is text, which has no order in time"
+    step = f"declare it: data.columns.{name}.kind: datetime, or split by another column"
+    return SchemaMismatch("the split", (reason,), next_step=step)
+
+
+def _no_such_value(name: str, wanted: tuple[str, ...], values: npt.NDArray[Any]) -> SchemaMismatch:
+    found = sorted(set(texts_of(distinct_of(values)[0])) - {""})
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    reason = (
+        f"data.split.values {', '.join(wanted)}: no row of '{name}' has one of them; "
+        f"it has {', '.join(found[:5]) or 'nulls alone'}{more}"
+    )
+    return SchemaMismatch("the split", (reason,), next_step="edit data.split.values")

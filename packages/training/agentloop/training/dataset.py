@@ -14,12 +14,15 @@ from agentloop.contracts.models import Task
 from agentloop.contracts.spec import FeaturesSpec, SplitSpec
 from agentloop.lifecycle.features import FeaturePipeline, fit_features, to_floats, to_texts
 from agentloop.training.fits import Fold, Layout, Part, Target
-from agentloop.training.folds import part_training
+from agentloop.training.folds import CLASS_KINDS, part_training
 
 Columns = dict[str, npt.NDArray[Any]]
 Mask = npt.NDArray[np.bool_]
 
-CLASS_KINDS = ("category", "boolean", "text")
+# With more than half as many classes as rows, a target is a name or a key, not a class.
+MAX_CLASSES_PER_ROW = 0.5
+MIN_SUSPICIOUS_CLASSES = 10
+DROP_ROWS = "drop those rows (data.steps), or let data.checks quarantine them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,10 @@ def prepare(
 ) -> PreparedData:
     """Fit the features on the training split and part it in ``folds``.
 
-    Raises TrainingError where the data cannot teach anything: a null or non-finite label, a
-    single class, no usable column, or a part without rows.
+    Nothing is fitted to a test row: neither features nor the target's scale. Raises TrainingError
+    where the data cannot teach anything: a null or non-finite label, a single class, a class
+    without training rows, a class for every other row, a datetime as target, no usable column, or
+    a part without rows.
     """
     target, encoded = encode_target(raw)
     train = ~raw.test
@@ -102,16 +107,25 @@ def layout_of(pipeline: FeaturePipeline) -> Layout:
 
 
 def encode_target(raw: RawData) -> tuple[Target, npt.NDArray[Any]]:
-    """The target, and its rows as class positions (int64) or values (float64)."""
+    """The target, and its rows as class positions (int64) or values (float64). The classes are
+    those of all rows, so that test rows have a position too; each must have training rows."""
     name = raw.schema.target
     values = raw.columns[name]
-    if raw.schema.column(name).kind not in CLASS_KINDS:
+    kind = raw.schema.column(name).kind
+    if kind == "datetime":
+        reason = f"the target '{name}' is a datetime: only numbers and classes can be predicted"
+        raise TrainingError(reason, next_step="derive a number from it with data.steps")
+    if kind not in CLASS_KINDS:
         return _encode_values(name, to_floats(values), ~raw.test)
     labels = label_texts(values)
     missing = sum(label is None for label in labels)
     if missing:
-        raise TrainingError(f"the target '{name}' is null in {missing} rows")
+        reason = f"the target '{name}' is null in {missing} rows"
+        raise TrainingError(reason, next_step=DROP_ROWS)
     classes = tuple(sorted({label for label in labels if label is not None}))
+    if len(classes) > max(MIN_SUSPICIOUS_CLASSES, MAX_CLASSES_PER_ROW * len(labels)):
+        reason = f"the target '{name}' has {len(classes)} different labels in {len(labels)} rows"
+        raise TrainingError(f"{reason}: too few of each to learn", next_step="change data.target")
     position = {label: index for index, label in enumerate(classes)}
     encoded = np.array([position[label] for label in labels if label is not None], np.int64)
     task: Task = "binary" if len(classes) == 2 else "multiclass"
@@ -130,11 +144,18 @@ def _encode_values(
 ) -> tuple[Target, npt.NDArray[np.float64]]:
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise TrainingError(f"the target '{name}' is null or not finite in {bad} rows")
+        reason = f"the target '{name}' is null or not finite in {bad} rows"
+        raise TrainingError(reason, next_step=DROP_ROWS)
     seen = values[train]
-    scale = float(seen.std()) if seen.size else 0.0
-    if scale <= 0:
+    if not seen.size:
+        raise _empty("training", len(values))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = float(seen.std())
+    if scale == 0:
         raise TrainingError(f"the target '{name}' has the same value in every training row")
+    if not np.isfinite(scale):
+        reason = f"the target '{name}' has values too large to square"
+        raise TrainingError(reason, next_step="scale it with data.steps")
     return Target("regression", (), float(seen.mean()), scale), values
 
 
@@ -142,8 +163,22 @@ def _check_parts(target: Target, encoded: npt.NDArray[Any], parts: dict[str, Mas
     for name, mask in parts.items():
         if not mask.any():
             raise _empty(name, len(mask))
-    if target.task != "regression" and len(np.unique(encoded[parts["training"]])) < 2:
+    if target.task != "regression":
+        _check_classes(target, encoded[parts["training"]])
+
+
+def _check_classes(target: Target, encoded: npt.NDArray[Any]) -> None:
+    """Some models cannot even tell of a class that they never saw, and none can learn it."""
+    rows = np.bincount(encoded, minlength=len(target.classes))
+    if (rows > 0).sum() < 2:
         raise TrainingError("the training rows hold one class only: there is nothing to learn")
+    unseen = [label for label, count in zip(target.classes, rows, strict=True) if not count]
+    if unseen:
+        shown = ", ".join(f"'{label[:60]}'" for label in unseen[:5])
+        more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+        reason = f"the test split has classes that no training row has: {shown}{more}"
+        step = "drop or merge rare classes with data.steps, or change data.split"
+        raise TrainingError(reason, next_step=step)
 
 
 def _check_fold(target: Target, encoded: npt.NDArray[Any], fold: Fold) -> None:
