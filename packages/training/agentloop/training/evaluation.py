@@ -12,7 +12,6 @@ import numpy.typing as npt
 from agentloop.training.calibration import Calibration
 from agentloop.training.config import TrainingConfig
 from agentloop.training.dataset import PreparedData
-from agentloop.training.fits import Part
 from agentloop.training.importance import Importances, permutation_importances
 from agentloop.training.metrics import confusion_matrix, measure
 from agentloop.training.requests import fit_request

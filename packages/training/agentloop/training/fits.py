@@ -124,10 +124,12 @@ class Fitted:
 
 
 class Surroundings(Protocol):
-    """Where a fit runs: how many processes share it, and where its checkpoints go."""
+    """Where a fit runs: how many processes share it, the ``threads`` that each may use (0: as many
+    as it can), and where its checkpoints go."""
 
     rank: int
     world: int
+    threads: int
 
     def wrap(self, model: Any) -> Any:
         """``model``, made to average its gradients over the processes."""
@@ -149,8 +151,11 @@ class Alone:
     rank = 0
     world = 1
 
-    def __init__(self, report: Callable[[int, float], None] | None = None) -> None:
+    def __init__(
+        self, report: Callable[[int, float], None] | None = None, threads: int = 0
+    ) -> None:
         self._report = report
+        self.threads = threads
 
     def wrap(self, model: Any) -> Any:
         return model

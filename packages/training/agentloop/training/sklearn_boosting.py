@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from threadpoolctl import threadpool_limits
 
 from agentloop.contracts.errors import TrainingDiverged, TrainingError
-from agentloop.training.fits import Epoch, Fitted, FitRequest, Part, Predictor, State, Surroundings
+from agentloop.training.fits import Epoch, FitRequest, Fitted, Part, Predictor, State, Surroundings
 from agentloop.training.onnx_trees import Trees, TreesInOnnx
 
 
@@ -35,7 +35,7 @@ class Boosting:
         given: dict[str, Any] = {}
         if tune is not None:
             given = {"X_val": tune.features, "y_val": _truth(request, tune)}
-        threads = getattr(around, "threads", 0) or os.cpu_count() or 1
+        threads = around.threads or os.cpu_count() or 1
         with threadpool_limits(threads, user_api="openmp"):
             try:
                 model.fit(train.features, truth, **given)

@@ -33,7 +33,7 @@ class Forest:
         self, request: FitRequest, train: Part, tune: Part | None, around: Surroundings
     ) -> Fitted:
         started = time.monotonic()
-        threads = getattr(around, "threads", 0) or os.cpu_count() or 1
+        threads = around.threads or os.cpu_count() or 1
         model = _estimator(request, threads)
         try:
             model.fit(train.features, _truth(request, train))

@@ -47,6 +47,7 @@ class LocalSurroundings:
 
     rank = 0
     world = 1
+    threads = 0
 
     def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
         self._folder, self._clock = folder, clock

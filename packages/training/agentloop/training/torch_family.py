@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agentloop.training.fits import Fitted, FitRequest, Part, Predictor, State, Surroundings
+from agentloop.training.fits import FitRequest, Fitted, Part, Predictor, State, Surroundings
 from agentloop.training.torch_export import export_network
 from agentloop.training.torch_families import build_model
 from agentloop.training.torch_loop import fit, raw_scores, restore_weights
