@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,83 +14,69 @@ import torch
 from torch import nn
 
 from agentloop.contracts.errors import TrainingDiverged, TrainingError
-from agentloop.training.dataset import Part
 from agentloop.training.decisions import patience
-from agentloop.training.fits import Epoch, FitRequest, Fitted, State
-from agentloop.training.torch_families import build_model
+from agentloop.training.family_source import explained
+from agentloop.training.fits import (
+    Alone,
+    Epoch,
+    FitRequest,
+    Fitted,
+    Part,
+    State,
+    Surroundings,
+)
+from agentloop.training.torch_families import build_model, own_loop
+from agentloop.training.torch_runtime import Precision, deterministic, learning_rate, threads_for
+
+__all__ = ["Alone", "fit", "raw_scores", "restore_weights"]
+
+ROWS_AT_ONCE = 4096
+# Of the loss, where there is no validation that would tell: beyond, training has diverged.
+HUGE = 1e12
 
 
-class Surroundings(Protocol):
-    """Where a fit runs: how many processes share it, and where its checkpoints go."""
-
-    rank: int
-    world: int
-
-    def wrap(self, model: Any) -> Any:
-        """``model``, made to average its gradients over the processes."""
-
-    def mean(self, value: float) -> float:
-        """The mean of ``value`` over the processes: the same number in each."""
-
-    def save(self, state: State, metrics: dict[str, float], epoch: int, last: bool) -> None:
-        """Keep ``state``, if it is time. Called by every process after every epoch."""
-
-    def restore(self) -> State | None:
-        """The newest kept state of an earlier attempt, if any."""
-
-
-class Alone:
-    """One process, no checkpoints: a search trial."""
-
-    rank = 0
-    world = 1
-
-    def wrap(self, model: Any) -> Any:
-        return model
-
-    def mean(self, value: float) -> float:
-        return value
-
-    def save(self, state: State, metrics: dict[str, float], epoch: int, last: bool) -> None:
-        return None
-
-    def restore(self) -> State | None:
-        return None
-
-
-def fit(request: FitRequest, train: Part, tune: Part, around: Surroundings) -> Fitted:
+def fit(request: FitRequest, train: Part, tune: Part | None, around: Surroundings) -> Fitted:
     """Train until the epochs are used up or the validation loss stops getting better.
 
     Each epoch draws its row order and dropout from (seed, epoch, rank), so that a fit resumed
     from a checkpoint ends as if it had not been cut off. Raises TrainingDiverged when a loss is
     not finite, TrainingError when a user's family cannot be trained.
     """
-    with deterministic(request.seed):
+    with deterministic(request.seed, threads_for(request.family, around.threads)):
+        loop = own_loop(request)
+        if loop is not None:
+            return _fit_by_user(loop, request, train, tune, around)
         device = torch.device("cuda" if request.use_gpu and torch.cuda.is_available() else "cpu")
         return _Fit(request, train, tune, around, device).run()
 
 
 class _Fit:
     def __init__(
-        self, request: FitRequest, train: Part, tune: Part, around: Surroundings, device: Any
+        self,
+        request: FitRequest,
+        train: Part,
+        tune: Part | None,
+        around: Surroundings,
+        device: Any,
     ) -> None:
         self._request, self._around, self._device = request, around, device
-        parameters = dict(request.parameters)
+        parameters = request.parameters
         self._epochs: int = parameters["epochs"]
+        self._patience: int = parameters.get("patience") or patience(self._epochs)
+        self._accumulate: int = parameters.get("accumulate") or 1
         self._batch = max(1, math.ceil(parameters["batch_size"] / around.world))
         self._x, self._y = self._tensors(train)
-        self._val_x, self._val_y = self._tensors(tune)
-        outputs = request.target.outputs
-        model = build_model(request.family, request.inputs, outputs, parameters, request.base_dir)
-        self._model = model.to(device)
+        self._steps = max(1, math.ceil(math.ceil(len(self._x) / around.world) / self._batch))
+        self._val = self._tensors(tune) if tune is not None else None
+        self._model = build_model(request).to(device)
         self._ddp = around.wrap(self._model)
         self._optimizer = torch.optim.AdamW(
             self._model.parameters(),
             lr=parameters["learning_rate"],
             weight_decay=parameters["weight_decay"],
         )
-        regression = request.target.task == "regression"
-        self._loss: Any = nn.MSELoss() if regression else nn.CrossEntropyLoss()
+        self._precision = Precision(request.precision, device.type)
+        self._loss = _loss(request)
         self._history: list[Epoch] = []
         self._best: State = {}
         self._best_epoch, self._best_loss = 0, math.inf
@@ -98,34 +84,60 @@ class _Fit:
     def run(self) -> Fitted:
         self._load(self._around.restore())
         while not self._finished():
+            started = time.monotonic()
             epoch = len(self._history)
             torch.manual_seed(_mix(self._request.seed, epoch, self._around.rank))
-            done = Epoch(self._train_epoch(epoch), self._validate())
-            self._check(done, epoch)
-            self._history.append(done)
-            if done.val_loss < self._best_loss:
-                self._best_epoch, self._best_loss = epoch + 1, done.val_loss
+            train_loss, val_loss = self._train_epoch(epoch), self._validate()
+            self._check(train_loss, val_loss, epoch)
+            self._history.append(Epoch(train_loss, val_loss, time.monotonic() - started))
+            if self._val is None or val_loss < self._best_loss:
+                self._best_epoch, self._best_loss = epoch + 1, val_loss
                 self._best = _copy(self._model.state_dict())
-            metrics = {"train_loss": done.train_loss, "val_loss": done.val_loss}
+            metrics = {"train_loss": train_loss, "val_loss": val_loss}
             self._around.save(self._state(), metrics, epoch + 1, self._finished())
         return Fitted(self._best, tuple(self._history), self._best_epoch, self._best_loss)
 
     def _finished(self) -> bool:
         epoch = len(self._history)
         waited = epoch - self._best_epoch
-        return epoch >= self._epochs or (epoch > 0 and waited >= patience(self._epochs))
+        return epoch >= self._epochs or (epoch > 0 and waited >= self._patience)
 
     def _train_epoch(self, epoch: int) -> float:
         self._ddp.train()
-        total, rows = 0.0, 0
-        for batch in self._batches(epoch):
-            x, y = self._x[batch], self._y[batch]
-            loss = self._loss(self._ddp(x), y)
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self._optimizer.step()
-            total, rows = total + float(loss.detach()) * len(batch), rows + len(batch)
-        return self._around.mean(total / rows)
+        total, rows = torch.zeros((), device=self._device), 0
+        for step, batch in enumerate(self._batches(epoch)):
+            rate = learning_rate(
+                self._request.parameters["learning_rate"],
+                epoch * self._steps + step,
+                self._epochs * self._steps,
+            )
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            total += self._step(batch) * len(batch)
+            rows += len(batch)
+        return self._around.mean(float(total) / rows)
+
+    def _step(self, batch: Any) -> Any:
+        """One update, from gradients of ``accumulate`` pieces; the mean loss of the batch."""
+        pieces = torch.split(batch, math.ceil(len(batch) / self._accumulate))
+        total = torch.zeros((), device=self._device)
+        self._optimizer.zero_grad(set_to_none=True)
+        for number, piece in enumerate(pieces):
+            with self._alone_until(number == len(pieces) - 1):
+                with self._precision.autocast():
+                    loss = self._loss(self._ddp(self._x[piece]), self._y[piece])
+                share = loss * (len(piece) / len(batch))
+                self._precision.backward(share)
+            total += share.detach()
+        self._precision.step(self._optimizer)
+        return total
+
+    def _alone_until(self, last: bool) -> AbstractContextManager[Any]:
+        """Workers average their gradients once an update, after its last piece."""
+        if last or not hasattr(self._ddp, "no_sync"):
+            return nullcontext()
+        held_back: AbstractContextManager[Any] = self._ddp.no_sync()
+        return held_back
 
     def _batches(self, epoch: int) -> Iterator[Any]:
         """This process's share of the shuffled rows. Every process gets as many batches."""
@@ -139,32 +151,40 @@ class _Fit:
         return iter(chunks)
 
     def _validate(self) -> float:
+        """The mean loss of the rows that validate, each looked at by one of the processes."""
+        if self._val is None:
+            return math.nan
+        x, y = self._val
+        world, rank = self._around.world, self._around.rank
         self._model.eval()
-        with torch.no_grad():
-            loss = float(self._loss(self._model(self._val_x), self._val_y))
-        return self._around.mean(loss)
+        total = torch.zeros((), device=self._device, dtype=torch.float64)
+        with torch.no_grad(), self._precision.autocast():
+            for start in range(rank * ROWS_AT_ONCE, len(x), world * ROWS_AT_ONCE):
+                rows = slice(start, start + ROWS_AT_ONCE)
+                total += self._loss(self._model(x[rows]), y[rows]).double() * len(y[rows])
+        return self._around.mean(float(total)) * world / len(x)
 
-    def _check(self, done: Epoch, epoch: int) -> None:
-        if not (math.isfinite(done.train_loss) and math.isfinite(done.val_loss)):
+    def _check(self, train_loss: float, val_loss: float, epoch: int) -> None:
+        blind = self._val is None
+        if not (math.isfinite(train_loss) and (blind or math.isfinite(val_loss))) or (
+            blind and train_loss > HUGE
+        ):
             rate = self._request.parameters["learning_rate"]
             raise TrainingDiverged(
                 f"the loss is no longer a number in epoch {epoch + 1} (learning rate {rate:g})"
             )
 
     def _tensors(self, part: Part) -> tuple[Any, Any]:
-        x = torch.tensor(part.features, dtype=torch.float32, device=self._device)
-        if self._request.target.task != "regression":
-            return x, torch.tensor(part.targets, dtype=torch.int64, device=self._device)
-        target = self._request.target
-        scaled = (part.targets - target.mean) / target.scale
-        return x, torch.tensor(scaled, dtype=torch.float32, device=self._device).reshape(-1, 1)
+        x = torch.as_tensor(part.features, dtype=torch.float32).to(self._device)
+        return x, _targets(self._request, part).to(self._device)
 
     def _state(self) -> State:
         return {
             "fingerprint": self._request.fingerprint,
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "history": [[done.train_loss, done.val_loss] for done in self._history],
+            "scaler": self._precision.state(),
+            "history": [[done.train_loss, done.val_loss, done.seconds] for done in self._history],
             "best": self._best,
             "best_epoch": self._best_epoch,
             "best_loss": self._best_loss,
@@ -175,47 +195,65 @@ class _Fit:
             return
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._history = [Epoch(train, val) for train, val in state["history"]]
+        self._precision.load(state["scaler"])
+        self._history = [Epoch(*values) for values in state["history"]]
         self._best = state["best"]
         self._best_epoch, self._best_loss = state["best_epoch"], state["best_loss"]
 
 
-def scores_of(model: Any, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(rows, outputs) from a ServedModel on the CPU."""
+def _fit_by_user(
+    loop: Any, request: FitRequest, train: Part, tune: Part | None, around: Surroundings
+) -> Fitted:
+    """A user's own training loop; its network is judged by the same loss as all others."""
+    model = build_model(request)
+    started = time.monotonic()
+    with explained(request.family):
+        told = [(float(a), float(b)) for a, b in loop(model, request, train, tune, around) or ()]
+    seconds = (time.monotonic() - started) / max(len(told), 1)
+    history = tuple(Epoch(a, b, seconds) for a, b in told)
+    loss = math.nan
+    if tune is not None:
+        raw = torch.as_tensor(raw_scores(model, tune.features))
+        loss = float(_loss(request)(raw, _targets(request, tune)))
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"family {request.family} answers with what is no number")
+    return Fitted(_copy(model.state_dict()), history, len(history), loss)
+
+
+def _loss(request: FitRequest) -> Any:
+    return nn.MSELoss() if request.target.task == "regression" else nn.CrossEntropyLoss()
+
+
+def _targets(request: FitRequest, part: Part) -> Any:
+    """int64 (rows,), or float32 (rows, 1) standardised values."""
+    target = request.target
+    if target.task != "regression":
+        return torch.as_tensor(part.targets, dtype=torch.int64)
+    scaled = ((part.targets - target.mean) / target.scale).reshape(-1, 1)
+    return torch.as_tensor(scaled, dtype=torch.float32)
+
+
+def raw_scores(model: Any, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """float32 (rows, outputs) from a network on the CPU, some thousand rows at a time."""
     model.eval()
     with torch.no_grad():
-        scores: npt.NDArray[np.float32] = model(torch.tensor(features)).numpy()
-    return scores
+        found = [
+            model(torch.as_tensor(features[start : start + ROWS_AT_ONCE])).numpy()
+            for start in range(0, max(len(features), 1), ROWS_AT_ONCE)
+        ]
+    return np.concatenate(found)
 
 
 def restore_weights(request: FitRequest, weights: State) -> Any:
     """The trained network on the CPU, in evaluation mode."""
-    outputs = request.target.outputs
-    parameters = dict(request.parameters)
-    model = build_model(request.family, request.inputs, outputs, parameters, request.base_dir)
+    model = build_model(request)
+    tensors = {name: torch.as_tensor(value) for name, value in weights.items()}
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(tensors)
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise TrainingError(f"family {request.family} is not built alike twice: {first}") from None
     return model.eval()
-
-
-@contextmanager
-def deterministic(seed: int) -> Iterator[None]:
-    """One thread, seeded, deterministic kernels; the process's own settings come back after."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    threads = torch.get_num_threads()
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(was_deterministic)
 
 
 def _mix(seed: int, epoch: int, rank: int) -> int:
