@@ -1,68 +1,111 @@
-"""Fit with Ray Train: in the calling process (local mode), or in DDP workers."""
+"""Fit in the calling process, or with Ray Train in DDP workers."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from agentloop.contracts.errors import TrainingError
-from agentloop.training.dataset import Part
-from agentloop.training.fits import FitRequest, Fitted, State
+from agentloop.contracts.errors import AgentLoopError, TrainingError
+from agentloop.training.families import family_of, is_network
+from agentloop.training.fits import Alone, FitRequest, Fitted, Part, Surroundings
 from agentloop.training.ray_session import CPUS_PER_WORKER, require_ray
-from agentloop.training.torch_checkpoint import (
-    LocalSurroundings,
-    read_checkpoint,
-    write_checkpoint,
-)
-from agentloop.training.torch_loop import fit
 
-CHECKPOINTS_PER_FIT = 5
+RUN = "ray_train"
+# Ray Train rewrites this in place: a kill can leave half of it, and then no run would start again.
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+Say = Callable[[str], None]
 
 
 def train_with_ray(
-    request: FitRequest, train: Part, tune: Part, workers: int, folder: Path
+    request: FitRequest,
+    train: Part,
+    tune: Part | None,
+    workers: int,
+    folder: Path,
+    max_failures: int = 1,
+    on_progress: Say | None = None,
 ) -> Fitted:
     """Fit on ``workers`` processes (0: this one); checkpoints are kept under ``folder``.
 
-    A second call with the same folder goes on from the last checkpoint. Raises TrainingError,
-    TrainingDiverged, or ClusterError if workers are asked for and Ray has not been started.
+    A second call with the same folder goes on from the last checkpoint that can be read. A worker
+    that dies is replaced ``max_failures`` times. Raises TrainingError, TrainingDiverged, DiskFull,
+    or ClusterError if workers are asked for and Ray has not been started.
     """
+    say = on_progress or _nothing
+    if workers == 0 or not is_network(request.family):
+        around = _local(request, folder, say)
+        return family_of(request.family).fit(request, train, tune, around)
+    require_ray()
+    return _in_workers(request, (train, tune), workers, folder / RUN, max_failures, say)
+
+
+def _local(request: FitRequest, folder: Path, say: Say) -> Surroundings:
+    """Ray Train's local mode calls the loop in this process and does no more; to import it for
+    that takes 3 s. Trees keep nothing on the way: they need no torch to read it."""
+    if not is_network(request.family):
+        return Alone()
+    from agentloop.training.torch_checkpoint import LocalSurroundings
+
+    _tell(folder, say)
+    return LocalSurroundings(folder, time.monotonic)
+
+
+def _in_workers(
+    request: FitRequest,
+    parts: tuple[Part, Part | None],
+    workers: int,
+    folder: Path,
+    max_failures: int,
+    say: Say,
+) -> Fitted:
     import ray
+
+    _tune_ray_train()
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    config: dict[str, Any] = {"request": request, "folder": str(folder)}
-    if workers == 0:
-        config["parts"] = (train, tune)
-    else:
-        require_ray()
-        _tune_ray_train()
-        config["parts"] = ray.put((train, tune))
+    from agentloop.training.ray_shards import offered
+    from agentloop.training.ray_workers import train_in_worker
+
+    _tell(folder, say)
+    (folder / SNAPSHOT).unlink(missing_ok=True)
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    reference, arguments = offered(*parts, nodes)
     trainer = TorchTrainer(
-        _train_loop,
-        train_loop_config=config,
+        train_in_worker,
+        train_loop_config={"request": request, "folder": str(folder), "parts": reference},
         scaling_config=ScalingConfig(
             num_workers=workers,
-            use_gpu=request.use_gpu and workers > 0,
-            resources_per_worker={"CPU": CPUS_PER_WORKER} if workers else None,
+            use_gpu=request.use_gpu,
+            resources_per_worker={"CPU": CPUS_PER_WORKER},
         ),
         run_config=RunConfig(
-            name="ray_train",
-            storage_path=str(folder),
-            failure_config=FailureConfig(max_failures=1),
+            name=folder.name,
+            storage_path=str(folder.parent.absolute()),
+            failure_config=FailureConfig(max_failures=max_failures),
         ),
+        **arguments,
     )
     try:
         outcome = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
-        raise TrainingError(_first_line(error)) from error
-    if isinstance(outcome, TrainingError):
+        raise _typed(error, folder) from error
+    if isinstance(outcome, AgentLoopError):
         raise outcome
     fitted: Fitted = outcome
     return fitted
+
+
+def _tell(folder: Path, say: Say) -> None:
+    """Where the fit goes on from, if it is not from the start."""
+    from agentloop.training.torch_checkpoint import find_checkpoint
+
+    found = find_checkpoint(folder)
+    if found.damaged:
+        where = "training goes on from the one before" if found.state else "training starts anew"
+        say(f"{', '.join(found.damaged)} cannot be read: {where}")
 
 
 def _tune_ray_train() -> None:
@@ -76,79 +119,17 @@ def _tune_ray_train() -> None:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 
-def _train_loop(config: dict[str, Any]) -> Fitted | TrainingError | None:
-    """What every worker runs. A TrainingError is an answer: trying again would not help."""
-    import ray
-    import ray.train
+def _typed(error: BaseException, folder: Path) -> AgentLoopError:
+    """DiskFull where that is what Ray Train died of, else what it last said."""
+    text = str(error)
+    if "No space left on device" in text:
+        from agentloop.training.torch_checkpoint import disk_full
 
-    parts, request = config["parts"], config["request"]
-    train, tune = ray.get(parts) if isinstance(parts, ray.ObjectRef) else parts
-    world = ray.train.get_context().get_world_size()
-    try:
-        if world == 1 and not isinstance(parts, ray.ObjectRef):
-            return fit(request, train, tune, _local(config["folder"]))
-        workers = RayWorkers(request.parameters["epochs"])
-        fitted = fit(request, train, tune, workers)
-        return fitted if workers.rank == 0 else None
-    except TrainingError as error:
-        return error
+        return disk_full(folder)
+    lines = [line for line in text.splitlines() if line.strip()]
+    reason = lines[-1].strip() if lines else "no reason was given"
+    return TrainingError(f"{type(error).__name__}: {reason}")
 
 
-def _local(folder: str) -> LocalSurroundings:
-    return LocalSurroundings(Path(folder), time.monotonic)
-
-
-class RayWorkers:
-    """One of several DDP workers; checkpoints go through Ray Train."""
-
-    def __init__(self, epochs: int) -> None:
-        import ray.train
-
-        context = ray.train.get_context()
-        self.rank: int = context.get_world_rank()
-        self.world: int = context.get_world_size()
-        self._every = max(1, epochs // CHECKPOINTS_PER_FIT)
-
-    def wrap(self, model: Any) -> Any:
-        import ray.train.torch
-
-        return ray.train.torch.prepare_model(model)
-
-    def mean(self, value: float) -> float:
-        import torch
-        import torch.distributed as dist
-
-        if not dist.is_initialized():
-            return value
-        total = torch.tensor(value, dtype=torch.float64)
-        if dist.get_backend() == "nccl":
-            total = total.to(torch.device("cuda"))
-        dist.all_reduce(total)
-        return float(total) / self.world
-
-    def save(self, state: State, metrics: dict[str, float], epoch: int, last: bool) -> None:
-        import ray.train
-        from ray.train import Checkpoint
-
-        if not last and epoch % self._every:
-            return
-        if self.rank != 0:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            write_checkpoint(Path(folder), state)
-            ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
-
-    def restore(self) -> State | None:
-        import ray.train
-
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return None
-        with checkpoint.as_directory() as folder:
-            return read_checkpoint(Path(folder))
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'no reason was given'}"
+def _nothing(text: str) -> None:
+    pass
