@@ -101,6 +101,27 @@ def test_folds_have_each_class_in_equal_shares():
         assert (label[fold.tune] == "rare").sum() == 4
 
 
+@pytest.mark.parametrize("folds", [1, 5])
+def test_the_only_row_of_a_class_trains(folds):
+    for seed in range(5):
+        data = columns()
+        data["label"][7 * seed] = "once"
+        for fold in parted(SplitSpec(), folds, seed, data):
+            assert set(data["label"][fold.tune]) <= set(data["label"][fold.fit])
+            assert len(fold.fit) + len(fold.tune) == 200
+            assert "once" in data["label"][fold.fit]
+
+
+@pytest.mark.parametrize("split", [SplitSpec(by="order"), TIME])
+def test_a_class_that_comes_later_does_not_validate(split):
+    data = columns()
+    late = data["day"] == data["day"].max() if split is TIME else np.arange(200) >= 190
+    data["label"][late] = "late"
+    (fold,) = parted(split, data=data)
+    assert "late" not in data["label"][fold.fit]
+    assert "late" not in data["label"][fold.tune]
+
+
 def test_the_seed_decides():
     for split in (SplitSpec(), GROUP):
         for folds in (1, 3):

@@ -40,33 +40,61 @@ def part_training(
     ``time`` (or ``value`` of a datetime) and ``order`` there is one fold, whose last fifth
     validates. By ``group``, and by ``hash`` of a column with repeats, rows of a group stay
     together. Otherwise rows fall at random; several folds have each class in equal shares.
-    Raises TrainingError where the rows cannot be parted so.
+
+    A class must be learnt to be validated: where all its rows would validate, they train instead
+    if rows fall at random, and are left out of the fold if not. Raises TrainingError where the
+    rows cannot be parted so.
     """
+    classes = _classes_of(training, rows, schema)
+    parted, at_random = _part(training, rows, split, schema, seed, folds, classes)
+    return tuple(_learnable(fold, classes, at_random) for fold in parted)
+
+
+def _part(
+    training: Columns,
+    rows: int,
+    split: SplitSpec,
+    schema: DataSchema,
+    seed: int,
+    folds: int,
+    classes: Numbers,
+) -> tuple[tuple[Fold, ...], bool]:
+    """The folds, and whether they are at random."""
     if rows < max(2, folds):
         raise TrainingError(f"{rows} training rows cannot be parted in {max(2, folds)}")
     if split.by == "order":
-        return (_fold(np.arange(rows) >= train_count(rows, VALIDATION_SHARE)),)
+        return (_fold(np.arange(rows) >= train_count(rows, VALIDATION_SHARE)),), False
     name = split.column
     if name is None or split.by == "row":
-        return _at_random(training, rows, schema, seed, folds)
+        return _at_random(classes, seed, folds), True
     values = training[name]
     if split.by == "time" or (split.by == "value" and _is_forward(schema, split, values)):
-        return (_latest(values, rows, name),)
+        return (_latest(values, rows, name),), False
     if split.by == "group" or (split.by == "hash" and len(distinct_of(values)[0]) < rows):
-        return _by_group(values, split, seed, folds)
-    return _at_random(training, rows, schema, seed, folds)
+        return _by_group(values, split, seed, folds), False
+    return _at_random(classes, seed, folds), True
 
 
-def _at_random(
-    training: Columns, rows: int, schema: DataSchema, seed: int, folds: int
-) -> tuple[Fold, ...]:
-    seed += VALIDATION_SEED_OFFSET
+def _classes_of(training: Columns, rows: int, schema: DataSchema) -> Numbers:
+    """int64 (rows,): the number of each row's class; all zero for regression."""
+    if schema.column(schema.target).kind not in CLASS_KINDS:
+        return np.zeros(rows, np.int64)
+    labels = np.array(to_texts(training[schema.target]), object)
+    return distinct_of(labels)[1].astype(np.int64)
+
+
+def _learnable(fold: Fold, classes: Numbers, at_random: bool) -> Fold:
+    known = np.isin(classes[fold.tune], classes[fold.fit])
+    if known.all() or not len(fold.fit):
+        return fold
+    fit = np.sort(np.concatenate([fold.fit, fold.tune[~known]])) if at_random else fold.fit
+    return Fold(fit, fold.tune[known])
+
+
+def _at_random(classes: Numbers, seed: int, folds: int) -> tuple[Fold, ...]:
+    rows, seed = len(classes), seed + VALIDATION_SEED_OFFSET
     if folds == 1:
         return (_fold(split_mask(rows, SplitSpec(test=VALIDATION_SHARE, seed=seed))),)
-    classes = np.zeros(rows, np.int64)
-    if schema.column(schema.target).kind in CLASS_KINDS:
-        labels = np.array(to_texts(training[schema.target]), object)
-        classes = distinct_of(labels)[1].astype(np.int64)
     # Rows of a class in random order, dealt out like cards.
     shuffled = np.lexsort((np.random.default_rng(seed).random(rows), classes))
     number = np.empty(rows, np.int64)
