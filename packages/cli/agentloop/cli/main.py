@@ -28,6 +28,7 @@ COMMANDS = {
     "ingest": ("ingest", "read, check, profile and version one batch of data"),
     "data": ("data", "show, compare and check out the versions of a dataset"),
     "lineage": ("lineage", "show what a dataset or a model came of, and what came of it"),
+    "reproduce": ("reproduce", "fit a registered version again and compare, bit by bit"),
     "check": ("check", "check a loop.yaml without running it"),
     "status": ("status", "show the cluster, the models served and their traffic"),
     "predict": ("predict", "send rows to a served model"),

@@ -22,7 +22,8 @@
     │   ├── IllegalTransition 41
     │   ├── InvalidVersion   42
     │   ├── VersionNotFound  43
-    │   └── ArtifactUnverified 44
+    │   ├── ArtifactUnverified 44
+    │   └── ModelNotReproduced 45
     ├── GateRejected         50
     ├── ServingError         60
     │   ├── DeploymentError  61
@@ -68,6 +69,7 @@ from agentloop.contracts.model_errors import (
     IllegalTransition,
     InvalidVersion,
     LifecycleError,
+    ModelNotReproduced,
     TrackingFailed,
     TrainingDiverged,
     TrainingError,
@@ -113,6 +115,7 @@ __all__ = [
     "IllegalTransition",
     "InvalidVersion",
     "LifecycleError",
+    "ModelNotReproduced",
     "ModelNotServed",
     "MonitoringError",
     "NothingNew",

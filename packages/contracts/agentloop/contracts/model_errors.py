@@ -89,6 +89,25 @@ class ArtifactUnverified(LifecycleError):
 
 
 @dataclass(eq=False)
+class ModelNotReproduced(LifecycleError):
+    """A version's last fit, done again, gave another model."""
+
+    model: str
+    version: str
+    differences: tuple[str, ...]
+    exit_code: ClassVar[int] = 45
+    kept: str = "Nothing was registered; the version is as it was."
+    next_step: str = (
+        "train with the recorded packages and as many processors (recipe.json in the bundle)"
+    )
+
+    @property
+    def summary(self) -> str:
+        shown = "\n".join(f"  {difference}" for difference in self.differences)
+        return f"{self.model} {self.version} was not reproduced:\n{shown}"
+
+
+@dataclass(eq=False)
 class GateRejected(AgentLoopError):
     model: str
     version: str

@@ -4,6 +4,7 @@ bundle. No times, run ids or paths, so that the same training gives the same bun
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -48,7 +49,8 @@ class DataRecipe:
 class Recipe:
     """``spec`` and ``split`` are the sections of loop.yaml; ``folds`` the ways the training rows
     were parted; ``refit`` says that the members were fitted on all of them. ``workers`` is 0 for
-    one process; ``family_source`` the text of the module that a user's own family is in.
+    one process, which uses ``threads`` threads at most; ``family_source`` the text of the
+    module that a user's own family is in.
     """
 
     model: str
@@ -61,6 +63,7 @@ class Recipe:
     refit: bool
     seed: int
     workers: int
+    threads: int
     packages: Mapping[str, str]
     code_version: str = ""
     lock_hash: str = ""
@@ -83,6 +86,7 @@ def recipe_of(config: TrainingConfig, data: PreparedData, trained: TrainedModel)
         refit=trained.refit,
         seed=config.spec.seed,
         workers=trained.workers,
+        threads=os.cpu_count() or 1,
         packages=installed_packages(),
         code_version=config.code_version,
         lock_hash=config.lock_hash,
