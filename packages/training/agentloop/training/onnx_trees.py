@@ -156,16 +156,20 @@ class TreesInOnnx:
             helper.make_node(
                 "TreeEnsembleRegressor",
                 ["features"],
-                ["trees"],
+                ["sums"],
                 domain="ai.onnx.ml",
                 n_targets=outputs,
                 aggregate_function="SUM",
                 post_transform="NONE",
-                base_values=[float(v) for v in trees.baseline],
                 **_attributes(trees),
-            )
+            ),
+            # ONNX Runtime leaves base_values out of a score that no tree adds to.
+            helper.make_node("Add", ["sums", "baseline"], ["trees"]),
         ]
-        initializers: list[Any] = []
+        baseline = [float(v) for v in trees.baseline]
+        initializers: list[Any] = [
+            helper.make_tensor("baseline", TensorProto.FLOAT, [1, outputs], baseline)
+        ]
         logits = "trees" if self._least is None else self._add_logits(nodes, initializers)
         if self._task == "binary":
             initializers.append(helper.make_tensor("pair", TensorProto.FLOAT, [1, 2], [0.0, 1.0]))
