@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 from agentloop.contracts.codec import canonical_json, to_dict
 from agentloop.contracts.data import DatasetVersion
+from agentloop.contracts.errors import TrackingFailed
 from agentloop.lifecycle.mlflow_registry import KEY
 from agentloop.lifecycle.mlflow_store import explained, open_client, sqlite_path
 from agentloop.training.fits import Epoch
+from agentloop.training.mlflow_live import MOST_VALUES, LiveLog
 
 BUNDLE = "bundle"
 MAX_DIGEST = 36  # MLflow's column
+WAIT_S = 60.0  # for a store that is away, at the end of a training
 
 
 class MLflowTracker:
@@ -31,26 +36,53 @@ class MLflowTracker:
         self._uri = tracking_uri
         self._artifact_root = artifact_root
         self._opened: Any = None
+        self._live: LiveLog | None = None
 
     @asynccontextmanager
     async def start_run(
-        self, experiment_name: str, run_name: str, key: str, tags: Mapping[str, str]
+        self,
+        experiment_name: str,
+        run_name: str,
+        key: str,
+        tags: Mapping[str, str],
+        told: Path | None = None,
     ) -> AsyncIterator[str]:
         """The id of a fresh run, which ends FINISHED, FAILED, or KILLED when it is cancelled.
 
-        A run that a killed attempt with the same ``key`` left open is marked KILLED first.
+        A run that a killed attempt with the same ``key`` left open is marked KILLED first. What is
+        told under the folder ``told`` is sent while the run goes on, and so are the values that an
+        earlier attempt told there.
         """
         run_id = await asyncio.to_thread(self._open_run, experiment_name, run_name, key, tags)
+        if told is not None:
+            self._live = LiveLog(told, run_id, self._send)
+            self._live.start()
         try:
             yield run_id
+            await asyncio.to_thread(self._close_live, WAIT_S)
         except Exception as error:
-            note = (str(error).splitlines() or [""])[0]
-            self._end(run_id, "FAILED", note)
+            self._fail(run_id, "FAILED", (str(error).splitlines() or [""])[0])
             raise
         except BaseException:
-            self._end(run_id, "KILLED", "the run was interrupted")
+            self._fail(run_id, "KILLED", "the run was interrupted")
             raise
         await asyncio.to_thread(self.settle, run_id)
+
+    def _fail(self, run_id: str, status: str, note: str) -> None:
+        """With a store that is away the run stays open: the next attempt closes it."""
+        with suppress(TrackingFailed):
+            self._close_live(0.0)
+        with suppress(TrackingFailed):
+            self._end(run_id, status, note)
+
+    def _close_live(self, wait_s: float) -> None:
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.close(wait_s)
+
+    def _send(self, run_id: str, metrics: Sequence[Any]) -> None:
+        with explained(self._uri):
+            self._client.log_batch(run_id, metrics=metrics)
 
     def settle(self, run_id: str) -> None:
         """Mark a run FINISHED, unless it has ended already."""
@@ -61,6 +93,9 @@ class MLflowTracker:
     def log_inputs(self, run_id: str, dataset: DatasetVersion, params: Mapping[str, Any]) -> None:
         """The dataset version as an MLflow input, and the parameters."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+        if self._live is not None:
+            self._live.deliver(WAIT_S)  # so that what follows finds the store there
 
         source = {"uri": dataset.uri, "revision": dataset.revision, "version": dataset.version}
         entity = Dataset(
@@ -80,17 +115,24 @@ class MLflowTracker:
     def log_metrics(
         self, run_id: str, metrics: Mapping[str, float], history: Sequence[Epoch] = ()
     ) -> None:
-        """Final metrics, and losses an epoch, in one call a thousand values."""
+        """Final metrics, and the losses of epochs that were not told while they went by, in one
+        call a thousand values."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         rows = [Metric(name, value, now, 0) for name, value in metrics.items()]
         for step, epoch in enumerate(history, start=1):
-            rows.append(Metric("epoch_train_loss", epoch.train_loss, now, step))
-            rows.append(Metric("epoch_val_loss", epoch.val_loss, now, step))
-        with explained(self._uri):
-            for start in range(0, len(rows), 1000):
-                self._client.log_batch(run_id, metrics=rows[start : start + 1000])
+            losses = {"epoch_train_loss": epoch.train_loss, "epoch_val_loss": epoch.val_loss}
+            rows += [
+                Metric(name, value, now, step)
+                for name, value in losses.items()
+                if math.isfinite(value) and not self._told(name, step)
+            ]
+        for start in range(0, len(rows), MOST_VALUES):
+            self._send(run_id, rows[start : start + MOST_VALUES])
+
+    def _told(self, name: str, step: int) -> bool:
+        return self._live is not None and self._live.journal.knows(name, step)
 
     def log_text(self, run_id: str, name: str, text: str) -> None:
         with explained(self._uri):
@@ -109,6 +151,9 @@ class MLflowTracker:
     @property
     def _client(self) -> Any:
         if self._opened is None:
+            # MLflow's own retries go on for minutes: those here are bounded and lose nothing.
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
             self._opened = open_client(self._uri)
         return self._opened
 
