@@ -64,6 +64,11 @@ def test_a_checkpoint_of_an_earlier_attempt_that_is_torn_is_replaced(folder):
     assert read_checkpoint(folder)["epoch"] == 3
 
 
+def test_the_checkpoint_written_last_counts_though_another_fit_had_more_epochs(folder):
+    keep_checkpoint(folder, state(1), 1)
+    assert read_checkpoint(folder)["epoch"] == 1
+
+
 def test_code_is_never_unpickled(folder):
     torch.save({"epoch": 9, "code": test_code_is_never_unpickled}, newest(folder))
     assert read_checkpoint(folder)["epoch"] == 2

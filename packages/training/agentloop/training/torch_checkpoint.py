@@ -91,7 +91,12 @@ def disk_full(folder: Path, needed: int = 0) -> DiskFull:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("checkpoint_[0-9]*"), reverse=True)
+    """By when they were written: an earlier attempt at another fit may have had more epochs."""
+
+    def age(path: Path) -> tuple[int, str]:
+        return path.stat().st_mtime_ns, path.name
+
+    return sorted(folder.glob("checkpoint_[0-9]*"), key=age, reverse=True)
 
 
 def _read(path: Path) -> State | None:
