@@ -162,11 +162,11 @@ def test_a_disk_that_fills_up_under_workers_is_told_and_the_run_goes_on_later(
     cluster, tiny_disk, tmp_path
 ):
     with pytest.raises(DiskFull):
-        train(tmp_path, hidden=[256], epochs=5)
+        train(tmp_path, hidden=[256, 256], epochs=5)
     half_written = list((tmp_path / "fit").rglob(".checkpoint*"))
     assert half_written == []
     tiny_disk()
-    assert len(train(tmp_path, hidden=[256], epochs=5).history) == 5
+    assert len(train(tmp_path, hidden=[256, 256], epochs=5).history) == 5
 
 
 def test_streamed_rows_are_the_rows_in_their_order(cluster, monkeypatch):
