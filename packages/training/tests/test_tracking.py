@@ -79,7 +79,7 @@ def _serve(folder, port):
     ]
     process = subprocess.Popen(
         command, cwd=folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        start_new_session=True,
+        start_new_session=True, env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )  # fmt: skip
 
     def healthy():
