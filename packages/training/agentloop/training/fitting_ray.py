@@ -53,7 +53,7 @@ class Fitting:
     def single(self) -> TrainedModel:
         """The family asked for, with the best parameters of its search if it has one."""
         spec, data = self._config.spec, self._data
-        check_space(spec.family, spec.search, spec.parameters)
+        check_space(spec.family, spec.search)
         request = self.request(spec.family, parameters_of(spec.family, spec.parameters))
         family_of(spec.family).check(request)
         search = None
