@@ -15,7 +15,9 @@ from agentloop.training.dataset import PreparedData
 from agentloop.training.decisions import choose_workers
 from agentloop.training.families import family_of, is_network
 from agentloop.training.fits import FitRequest, Part
+from agentloop.training.head import Head
 from agentloop.training.ray_session import cluster_gpus
+from agentloop.training.recipe import Recipe
 from agentloop.training.requests import fit_request
 from agentloop.training.search_space import SearchResult, check_space
 from agentloop.training.searching_ray import search_families
@@ -34,6 +36,17 @@ def fit_best(
     """
     fitting = Fitting(config, data, ray_ready, say)
     return fitting.ensemble() if config.spec.family == AUTO else fitting.single()
+
+
+def fit_recipe(
+    config: TrainingConfig,
+    data: PreparedData,
+    recipe: Recipe,
+    ray_ready: Callable[[], None] = lambda: None,
+    say: Say = lambda text: None,
+) -> TrainedModel:
+    """What ``recipe`` tells of, fitted again without any search. Raises like ``fit_best``."""
+    return Fitting(config, data, ray_ready, say).again(recipe)
 
 
 class Fitting:
@@ -80,6 +93,25 @@ class Fitting:
         head, calibration = calibrate(data.target, raw, targets)
         members = tuple(self._refit(number, one) for number, one in enumerate(chosen))
         return TrainedModel(AUTO, members, head, search, calibration, 0, refit=True)
+
+    def again(self, recipe: Recipe) -> TrainedModel:
+        """The members of a recipe, with its temperature."""
+        data = self._data
+        fit, tune = (data.train, None) if recipe.refit else (data.fit, data.tune)
+        members = []
+        for number, one in enumerate(recipe.members):
+            request = replace(self.request(one.family, one.parameters), seed=one.seed)
+            folder = self._folder / "members" / str(number)
+            members.append(self.fit_member(request, fit, tune, one.weight, folder))
+        target = data.target
+        head = Head(target.task, target.mean, target.scale, recipe.temperature)
+        return TrainedModel(
+            self._config.spec.family,
+            tuple(members),
+            head,
+            workers=recipe.workers,
+            refit=recipe.refit,
+        )
 
     def request(self, family: str, parameters: Mapping[str, Any]) -> FitRequest:
         return fit_request(self._config, self._data, family, parameters)

@@ -67,7 +67,9 @@ class ModelTrainingPipeline:
         try:
             version = await asyncio.to_thread(self.registry.find, config.model, key)
             if version is None:
-                run = self.tracker.start_run(experiment_name, self._run_name, key, self._run_tags)
+                run = self.tracker.start_run(
+                    experiment_name, self._run_name, key, self._run_tags, config.attempt_dir
+                )
                 async with run as run_id:
                     data = await self.feature_pipeline(await self.load_training_data())
                     trained = await self.train_with_checkpoints(data)

@@ -10,6 +10,7 @@ from typing import Any
 from agentloop.contracts.errors import AgentLoopError, DiskFull, TrainingError
 from agentloop.training.families import family_of
 from agentloop.training.fits import Fitted, State
+from agentloop.training.live_journal import tell_epoch
 
 CHECKPOINTS_PER_FIT = 5
 SECONDS_BETWEEN = 30.0
@@ -72,6 +73,8 @@ class RayWorkers:
         import ray.train
         from ray.train import Checkpoint, CheckpointUploadMode
 
+        if self.rank == 0:
+            tell_epoch(self._folder, metrics, epoch)
         if not (last or self._is_time(epoch)):
             return
         kept, error = self._write(state, epoch) if self.rank == 0 else (None, None)

@@ -15,6 +15,7 @@ import torch
 
 from agentloop.contracts.errors import DiskFull
 from agentloop.training.fits import State
+from agentloop.training.live_journal import tell_epoch
 
 CHECKPOINT = "checkpoint.pt"
 KEPT = 2  # the newest, and the one before it for when the newest cannot be read
@@ -126,6 +127,7 @@ class LocalSurroundings:
         return value
 
     def save(self, state: State, metrics: dict[str, float], epoch: int, last: bool) -> None:
+        tell_epoch(self._folder, metrics, epoch)
         if last or self._clock() - self._saved_at >= SECONDS_BETWEEN:
             keep_checkpoint(self._folder, state, epoch)
             self._saved_at = self._clock()

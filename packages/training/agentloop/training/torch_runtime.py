@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 # Small layers lose more to handing work over than a second thread gains.
-WIDE_FAMILIES = ("cnn", "ft-transformer")
+WIDE_FAMILIES = ("cnn",)
 WARM_UP, LAST_SHARE = 0.05, 0.01
 
 
