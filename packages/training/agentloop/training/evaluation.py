@@ -21,7 +21,7 @@ from agentloop.training.trained import TrainedModel, Weighted, load_members, raw
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """``metrics``: bare names are of the test split, ``train_`` and ``val_`` of the others
-    (``val_`` is absent where the model was fitted on the rows that validate).
+    (``val_`` by models that had not seen the rows).
 
     ``members`` are ready to answer. ``confusion``: int64 (classes, classes) on the test split, None
     for regression; ``test_scores`` and ``training_scores``: float32 (rows, outputs) of the parts.
@@ -49,6 +49,7 @@ def evaluate(config: TrainingConfig, trained: TrainedModel, data: PreparedData) 
     metrics = measure(task, test, data.test.targets)
     if trained.refit:
         metrics |= _named("train_", measure(task, training, data.train.targets))
+        metrics |= _named("val_", trained.validation)
     else:
         for prefix, rows in (("train_", fold.fit), ("val_", fold.tune)):
             found = measure(task, training[rows], data.train.targets[rows])

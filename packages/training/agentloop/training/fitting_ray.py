@@ -16,6 +16,7 @@ from agentloop.training.decisions import choose_workers
 from agentloop.training.families import family_of, is_network
 from agentloop.training.fits import FitRequest, Part
 from agentloop.training.head import Head
+from agentloop.training.metrics import measure
 from agentloop.training.ray_session import cluster_gpus
 from agentloop.training.recipe import Recipe
 from agentloop.training.requests import fit_request
@@ -92,7 +93,8 @@ class Fitting:
         raw, targets = out_of_fold(chosen, data, self._folder)
         head, calibration = calibrate(data.target, raw, targets)
         members = tuple(self._refit(number, one) for number, one in enumerate(chosen))
-        return TrainedModel(AUTO, members, head, search, calibration, 0, refit=True)
+        measured = measure(data.target.task, head.apply(raw), targets)
+        return TrainedModel(AUTO, members, head, search, calibration, 0, True, measured)
 
     def again(self, recipe: Recipe) -> TrainedModel:
         """The members of a recipe, with its temperature."""

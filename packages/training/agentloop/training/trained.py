@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,8 @@ class Member:
 class TrainedModel:
     """``family`` is the one asked for; ``search`` how the members' parameters were found, where
     they were; ``workers`` is 0 for the calling process. ``refit`` says that the members were fitted
-    on the whole training split, for as many epochs (or trees) as did best on its folds.
+    on the whole training split, for as many epochs (or trees) as did best on its folds; then
+    ``validation`` measures the folds' models on the rows that they had not seen.
     """
 
     family: str
@@ -43,6 +44,7 @@ class TrainedModel:
     calibration: Calibration | None = None
     workers: int = 0
     refit: bool = False
+    validation: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, Any]:

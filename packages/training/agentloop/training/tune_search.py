@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -18,8 +19,8 @@ from agentloop.training.search_journal import SearchJournal
 from agentloop.training.search_space import SearchPlan, SearchResult, Trial, best_of
 from agentloop.training.search_trial import LOSS, PROGRESS, try_draw
 
-# ASHA (Li et al. 2020, arXiv 1810.05934): of those that came as far, the better two thirds go on.
-REDUCTION, FIRST_LOOK, WHOLE = 1.5, 20, 100
+# Percent of a trial's work that it is given: two of five folds, or some epochs of the one.
+FIRST_LOOK = {True: 40, False: 20}
 
 Say = Callable[[str], None]
 
@@ -59,7 +60,8 @@ def _tune(
     seconds: float | None,
 ) -> None:
     from ray import tune
-    from ray.tune.schedulers import ASHAScheduler
+
+    from agentloop.training.tune_pruning import FamilyAsha
 
     shutil.rmtree(folder / "tune", ignore_errors=True)
     plan = run.plan
@@ -76,9 +78,6 @@ def _tune(
         ),
         {"cpu": CPUS_PER_WORKER, "gpu": 1.0 / actors if use_gpu else 0.0},
     )
-    asha = ASHAScheduler(
-        time_attr=PROGRESS, max_t=WHOLE, grace_period=FIRST_LOOK, reduction_factor=REDUCTION
-    )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -87,7 +86,7 @@ def _tune(
             num_samples=plan.trials - len(run.journal.trials),
             max_concurrent_trials=actors,
             search_alg=run.searcher(),
-            scheduler=asha if plan.prune else None,
+            scheduler=FamilyAsha(FIRST_LOOK[len(folds) > 1]) if plan.prune else None,
             time_budget_s=seconds,
             reuse_actors=True,  # a fresh actor a trial spends 2 s on importing torch
         ),
@@ -123,7 +122,7 @@ class _Run:
         """Once a trial: its last report tells whether it came to its end."""
         if "number" not in config or config["number"] in self.journal.trials:
             return
-        whole = last.get(PROGRESS) == WHOLE
+        whole = last.get(PROGRESS) == 100
         loss = float(last.get(LOSS, math.nan))
         trial = Trial(
             family=config["family"],
@@ -183,6 +182,9 @@ class _Run:
             def restore(self, checkpoint_path: str) -> None:
                 return None
 
+            def __reduce__(self) -> tuple[Any, ...]:
+                return Searcher, (LOSS, "min")  # as the callback below
+
         return Numbered(metric=LOSS, mode="min")
 
     def callback(self) -> Any:
@@ -226,3 +228,5 @@ def _quiet() -> None:
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     # What Tune keeps for a resume of its own is written at its end only: ours is the journal.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+    # It warns of every trial that no logger wrote a file for.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
