@@ -8,10 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from agentloop.training.fitting_ray import attempt_folder
 from agentloop.training.plots_svg import confusion_plot, learning_curve
-from agentloop.training.search_space import SearchResult, Trial
-from agentloop.training.state_files import read_search, write_search
 
 
 @pytest.mark.parametrize("values", [[0.9, 0.5, float("nan"), 0.4], [0.5], []])
@@ -25,19 +22,6 @@ def test_a_confusion_plot_shows_every_count():
     assert all(f">{count}</text>" in plot for count in (50, 2, 3, 45))
 
 
-def test_a_finished_search_is_read_back(tmp_path):
-    result = SearchResult({"hidden": [64]}, (Trial({"hidden": [64]}, 0.1, 0.2),))
-    write_search(tmp_path / "new", result)
-    assert read_search(tmp_path / "new") == result
-
-
-@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"parameters": 1}'])
-def test_a_search_that_cannot_be_read_is_done_again(tmp_path, text):
-    if text is not None:
-        (tmp_path / "search.json").write_text(text)
-    assert read_search(tmp_path) is None
-
-
 def test_keys_that_are_no_file_names_stay_inside_the_state_folder(config):
     inside = replace(config, idempotency_key="../../etc/x").work_dir
     assert inside.parent == config.home / "training"
@@ -45,7 +29,7 @@ def test_keys_that_are_no_file_names_stay_inside_the_state_folder(config):
 
 
 def test_other_parameters_under_the_same_key_find_no_old_state(config, make_config):
-    assert attempt_folder(config) != attempt_folder(make_config(seed=7))
+    assert config.attempt_dir != make_config(seed=7).attempt_dir
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -6,6 +6,7 @@ search that was cut off goes on with the draws it would have had.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,16 @@ class Draws:
         if number < len(self._plan.first):
             return self._plan.first[number]
         seed = int(np.random.SeedSequence([self._plan.seed, number]).generate_state(1)[0])
-        self._study.sampler = optuna.samplers.TPESampler(
-            seed=seed,
-            multivariate=True,
-            group=True,
-            n_startup_trials=RANDOM_DRAWS,
-            constant_liar=True,
-        )
+        with warnings.catch_warnings():
+            # Draws of one family at a time are "experimental" there, for years by now.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.sampler = optuna.samplers.TPESampler(
+                seed=seed,
+                multivariate=True,
+                group=True,
+                n_startup_trials=RANDOM_DRAWS,
+                constant_liar=True,
+            )
         trial = self._study.ask()
         families = tuple(self._plan.requests)
         family = trial.suggest_categorical(FAMILY, families)
