@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agentloop.contracts.errors import TrainingError
+from agentloop.contracts.errors import AgentLoopError, TrainingError
 from agentloop.contracts.spec import AUTO, FAMILIES
+
+MEND = "mend the family's code, or check model.family in loop.yaml"
 
 
 def load_callable(target: str, base_dir: Path) -> Callable[..., Any]:
@@ -34,14 +36,18 @@ def family_source(family: str, base_dir: Path) -> str:
 
 
 @contextmanager
-def explained(family: str) -> Iterator[None]:
-    """Whatever a user's code raises, as a TrainingError that names it."""
+def explained(
+    family: str, passes: Callable[[Exception], bool] = lambda error: False
+) -> Iterator[None]:
+    """Whatever a user's code raises, as a TrainingError that names it. Errors of ours, and those
+    that ``passes`` is true of, are left as they are."""
     try:
         yield
-    except TrainingError:
+    except AgentLoopError:
         raise
     except Exception as error:
+        if passes(error):
+            raise
         first = (str(error).splitlines() or [""])[0]
         reason = f"family {family} failed with {type(error).__name__}: {first}"
-        next_step = "mend the family's code, or check model.family in loop.yaml"
-        raise TrainingError(reason, next_step=next_step) from error
+        raise TrainingError(reason, next_step=MEND) from error

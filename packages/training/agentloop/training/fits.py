@@ -96,7 +96,7 @@ class FitRequest:
     def fingerprint(self) -> str:
         """Tells a checkpoint of this request from one of another."""
         plain = {name: _plain(value) for name, value in sorted(self.parameters.items())}
-        return repr((self.family, self.layout, self.target, self.seed, plain))
+        return repr((self.family, self.layout, self.target, self.seed, self.precision, plain))
 
     def with_parameters(self, **parameters: Any) -> FitRequest:
         return replace(self, parameters={**self.parameters, **parameters})

@@ -4,7 +4,6 @@ Ke et al. 2017), kept as plain arrays so that nothing is ever unpickled."""
 from __future__ import annotations
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,19 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from threadpoolctl import threadpool_limits
 
 from agentloop.contracts.errors import TrainingDiverged, TrainingError
-from agentloop.training.fits import Epoch, FitRequest, Fitted, Part, Predictor, State, Surroundings
+from agentloop.training.fits import (
+    Epoch,
+    FitRequest,
+    Fitted,
+    Part,
+    Predictor,
+    State,
+    Surroundings,
+    Target,
+)
+from agentloop.training.head import softmax
 from agentloop.training.onnx_trees import Trees, TreesInOnnx
+from agentloop.training.processors import usable_cpus
 
 
 class Boosting:
@@ -30,24 +40,22 @@ class Boosting:
         self, request: FitRequest, train: Part, tune: Part | None, around: Surroundings
     ) -> Fitted:
         started = time.monotonic()
-        model = _estimator(request, tune is not None)
-        truth = _truth(request, train)
-        given: dict[str, Any] = {}
-        if tune is not None:
-            given = {"X_val": tune.features, "y_val": _truth(request, tune)}
-        threads = around.threads or os.cpu_count() or 1
-        with threadpool_limits(threads, user_api="openmp"):
-            try:
-                model.fit(train.features, truth, **given)
-            except ValueError as error:
-                raise TrainingError(f"gradient boosting refused the rows: {error}") from error
-        losses = _losses(model, tune is not None)
-        best = int(np.nanargmin(losses)) + 1 if tune is not None else model.n_iter_
-        if tune is not None and not math.isfinite(losses[best - 1]):
-            raise TrainingDiverged("the validation loss of gradient boosting is not a number")
-        seconds = (time.monotonic() - started) / max(model.n_iter_, 1)
-        history = tuple(Epoch(math.nan, loss, seconds) for loss in losses)
-        weights = _flattened(model, best).weights
+        model = _grown(request, train, tune, around.threads or usable_cpus())
+        train_losses, losses = _losses(model, tune is not None)
+        best = int(np.argmin(losses)) + 1 if tune is not None else len(losses)
+        if model is None:
+            trees = _constant(request.target, train)
+        else:
+            trees = _flattened(model, best, request.target, len(train.targets))
+        _check_finite(trees, losses if tune is not None else [])
+        weights = trees.weights
+        if tune is not None and _unseen(request, train, tune).any():
+            # A class without trees costs its rows about the same after every tree.
+            exact = _loss(self.load(request, weights).raw(tune.features), tune)
+            losses = [loss - losses[best - 1] + exact for loss in losses]
+        seconds = (time.monotonic() - started) / max(len(losses), 1)
+        pairs = zip(train_losses, losses, strict=True)
+        history = tuple(Epoch(fitted, held, seconds) for fitted, held in pairs)
         around.save(weights, {"val_loss": losses[best - 1]}, best, True)
         return Fitted(weights, history, best, losses[best - 1])
 
@@ -101,24 +109,100 @@ def _truth(request: FitRequest, part: Part) -> npt.NDArray[Any]:
     return part.targets
 
 
-def _losses(model: Any, validated: bool) -> list[float]:
-    """Validation loss after each tree; without validation NaN each."""
-    if not validated:
-        return [math.nan] * int(model.n_iter_)
+def _grown(request: FitRequest, train: Part, tune: Part | None, threads: int) -> Any:
+    """scikit-learn's model; None where all rows are of one class, which it can not fit."""
+    truth = _truth(request, train)
+    if request.target.task != "regression" and len(np.unique(truth)) < 2:
+        return None
+    if tune is not None:
+        # scikit-learn refuses to validate on classes that it was not fitted on.
+        tune = tune.rows(np.flatnonzero(~_unseen(request, train, tune)))
+    validated = tune is not None and len(tune.targets) > 0
+    given: dict[str, Any] = {}
+    if tune is not None and validated:
+        given = {"X_val": tune.features, "y_val": _truth(request, tune)}
+    model = _estimator(request, validated)
+    try:
+        with threadpool_limits(threads, user_api="openmp"), np.errstate(all="ignore"):
+            return model.fit(train.features, truth, **given)
+    except ValueError as error:
+        raise TrainingError(f"gradient boosting refused the rows: {error}") from error
+
+
+def _unseen(request: FitRequest, train: Part, tune: Part) -> npt.NDArray[np.bool_]:
+    """bool (rows,): whose class no row to fit on has. It may come later in time, or in other
+    groups."""
+    if request.target.task == "regression":
+        return np.zeros(len(tune.targets), np.bool_)
+    return ~np.isin(tune.targets, train.targets)
+
+
+def _losses(model: Any, validated: bool) -> tuple[list[float], list[float]]:
+    """Training and validation loss after each tree. Without rows to validate on scikit-learn
+    measures neither: NaN, or 0 for a validation of which only the lack is known yet."""
+    if model is None:
+        return [math.nan], [0.0 if validated else math.nan]
+    if not len(model.validation_score_):
+        rounds = int(model.n_iter_)
+        return [math.nan] * rounds, [0.0 if validated else math.nan] * rounds
     # scikit-learn's squared error is halved, and its first score is that of no tree at all.
     halved = 2.0 if isinstance(model, HistGradientBoostingRegressor) else 1.0
-    return [-halved * float(score) for score in model.validation_score_[1:]]
+    scores = (model.train_score_[1:], model.validation_score_[1:])
+    first, second = ([-halved * float(score) for score in one] for one in scores)
+    return first, second
 
 
-def _flattened(model: Any, rounds: int) -> Trees:
-    """The first ``rounds`` trees of each output as arrays."""
+def _check_finite(trees: Trees, losses: list[float]) -> None:
+    """Raises TrainingDiverged where a loss, or what the trees could add up to, is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = np.maximum.reduceat(np.abs(trees.value), trees.start[:-1]).sum()
+    if not np.isfinite(losses).all():
+        raise TrainingDiverged("the validation loss of gradient boosting is not a number")
+    if not (np.isfinite(largest) and np.isfinite(trees.baseline).all()):
+        raise TrainingDiverged("the scores of gradient boosting are not numbers")
+
+
+def _flattened(model: Any, rounds: int, target: Target, rows: int) -> Trees:
+    """The first ``rounds`` trees of each output as arrays.
+
+    A class that no row had gets no tree, and the score it would have begun with had one row more
+    been its: a share of 1 in ``rows`` + 1.
+    """
     nodes, outputs = [], []
     for grown in model._predictors[:rounds]:
         for output, tree in enumerate(grown):
             nodes.append(tree.nodes)
             outputs.append(output)
     baseline = np.asarray(model._baseline_prediction, np.float64).reshape(-1)
+    if target.outputs > max(2, len(baseline)):
+        known = np.asarray(model.classes_, np.int64)
+        # Of two classes the second alone has trees: its score against a zero.
+        scored = known[-len(baseline) :]
+        outputs = [int(scored[output]) for output in outputs]
+        begin = np.full(target.outputs, -np.inf)
+        begin[known] = 0.0
+        begin[scored] = baseline
+        lowest = np.logaddexp.reduce(begin) - math.log(rows)
+        baseline = np.where(np.isneginf(begin), lowest, begin)
     return Trees.flattened(nodes, outputs, baseline)
+
+
+def _constant(target: Target, train: Part) -> Trees:
+    """One leaf and the same scores for all rows: those of the one class there is."""
+    least = -math.log(len(train.targets))
+    baseline = np.full(target.outputs, least)
+    baseline[train.targets[0]] = 0.0
+    if target.task == "binary":
+        baseline = baseline[1:] - baseline[:1]
+    names = ("feature_idx", "num_threshold", "left", "right", "value")
+    leaf = {name: np.zeros(1) for name in names} | {"is_leaf": np.ones(1)}
+    return Trees.flattened([leaf], [0], baseline)
+
+
+def _loss(raw: npt.NDArray[np.float32], tune: Part) -> float:
+    """Nats."""
+    chosen = softmax(raw)[np.arange(len(tune.targets)), tune.targets]
+    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
 FAMILY = Boosting()

@@ -4,7 +4,6 @@ and noisy. Kept as plain arrays, like boosted trees, so that nothing is ever unp
 from __future__ import annotations
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from agentloop.contracts.errors import TrainingError
 from agentloop.training.fits import Epoch, FitRequest, Fitted, Part, Predictor, State, Surroundings
 from agentloop.training.head import softmax
 from agentloop.training.onnx_trees import Trees, TreesInOnnx
+from agentloop.training.processors import usable_cpus
 
 # A leaf that saw one class says so with this much doubt: its logarithm stays finite.
 LEAST_SHARE = 1e-3
@@ -33,7 +33,7 @@ class Forest:
         self, request: FitRequest, train: Part, tune: Part | None, around: Surroundings
     ) -> Fitted:
         started = time.monotonic()
-        threads = around.threads or os.cpu_count() or 1
+        threads = around.threads or usable_cpus()
         model = _estimator(request, threads)
         try:
             model.fit(train.features, _truth(request, train))

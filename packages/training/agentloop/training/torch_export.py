@@ -35,4 +35,7 @@ def export_network(model: Any, width: int, path: Path) -> None:
             )
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
-        raise TrainingError(f"the model cannot be written as ONNX: {first}") from error
+        raise TrainingError(
+            f"the model cannot be written as ONNX: {first}",
+            next_step=f"build it of layers that the ONNX exporter of torch knows (opset {OPSET})",
+        ) from error

@@ -11,8 +11,8 @@ from torch import nn
 
 from agentloop.contracts.errors import TrainingError
 from agentloop.contracts.spec import FAMILIES
-from agentloop.training.family_source import explained, load_callable
-from agentloop.training.fits import FitRequest, Layout
+from agentloop.training.family_source import MEND, explained, load_callable
+from agentloop.training.fits import FitRequest, Layout, State
 from agentloop.training.torch_layers import Cnn, FtTransformer, linear, mlp
 
 _BUILDERS: dict[str, Callable[[Layout, int, dict[str, Any]], nn.Module]] = {
@@ -34,7 +34,7 @@ def build_model(request: FitRequest) -> nn.Module:
         return _BUILDERS[request.family](request.layout, outputs, parameters)
     with explained(request.family):
         model = user_family(request)(request.inputs, outputs, parameters)
-    _check_shape(request.family, model, request.inputs, outputs)
+    _check_model(request.family, model, request.inputs, outputs)
     return model
 
 
@@ -57,16 +57,40 @@ def own_loop(request: FitRequest) -> Callable[..., Any] | None:
     return found if callable(found) else None
 
 
-def _check_shape(family: str, model: Any, inputs: int, outputs: int) -> None:
+def restore_weights(request: FitRequest, weights: State) -> Any:
+    """The trained network on the CPU, in evaluation mode."""
+    model = build_model(request)
+    tensors = {name: torch.as_tensor(value) for name, value in weights.items()}
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise TrainingError(
+            f"family {request.family} builds another network than the one trained: {first}",
+            next_step="build the same layers from the same parameters, and train them in place",
+        ) from None
+    return model.eval()
+
+
+def check_answer(family: str, answer: Any, features: torch.Tensor, outputs: int) -> None:
+    """Raises TrainingError unless ``answer`` is a number for each row and output."""
+    given, wanted = tuple(features.shape), (len(features), outputs)
+    if not isinstance(answer, torch.Tensor) or tuple(answer.shape) != wanted:
+        shape = tuple(getattr(answer, "shape", ()))
+        reason = f"family {family} answers {given} rows with shape {shape}; it must be {wanted}"
+        raise TrainingError(reason, next_step=MEND)
+    if not answer.is_floating_point():
+        reason = f"family {family} answers with {answer.dtype}; it must be floating point"
+        raise TrainingError(reason, next_step=MEND)
+
+
+def _check_model(family: str, model: Any, inputs: int, outputs: int) -> None:
     if not isinstance(model, nn.Module):
         raise TrainingError(f"family {family} returned {type(model).__name__}, not a torch module")
     training = model.training
-    with explained(family), torch.no_grad():
-        answer = model.eval()(torch.zeros(2, inputs))
+    for rows in (2, 1):
+        features = torch.zeros(rows, inputs)
+        with explained(family), torch.no_grad():
+            answer = model.eval()(features)
+        check_answer(family, answer, features, outputs)
     model.train(training)
-    if not isinstance(answer, torch.Tensor) or tuple(answer.shape) != (2, outputs):
-        shape = tuple(getattr(answer, "shape", ()))
-        raise TrainingError(
-            f"family {family} answers (2, {inputs}) rows with shape {shape}; "
-            f"it must be (2, {outputs})"
-        )

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from agentloop.training.fits import FitRequest, Fitted, Part, Predictor, State, Surroundings
 from agentloop.training.torch_export import export_network
-from agentloop.training.torch_families import build_model
-from agentloop.training.torch_loop import fit, raw_scores, restore_weights
+from agentloop.training.torch_families import build_model, restore_weights
+from agentloop.training.torch_loop import fit
+from agentloop.training.torch_scores import raw_scores
 
 
 class Networks:

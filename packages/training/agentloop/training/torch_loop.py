@@ -9,28 +9,21 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import nn
 
-from agentloop.contracts.errors import TrainingDiverged, TrainingError
+from agentloop.contracts.errors import TrainingDiverged
 from agentloop.training.decisions import patience
-from agentloop.training.family_source import explained
-from agentloop.training.fits import (
-    Alone,
-    Epoch,
-    FitRequest,
-    Fitted,
-    Part,
-    State,
-    Surroundings,
-)
+from agentloop.training.fits import Epoch, FitRequest, Fitted, Part, State, Surroundings
 from agentloop.training.torch_families import build_model, own_loop
 from agentloop.training.torch_runtime import Precision, deterministic, learning_rate, threads_for
+from agentloop.training.torch_scores import ROWS_AT_ONCE, copied, loss_of, targets_of
+from agentloop.training.torch_users import (
+    explained_to_all,
+    fit_by_user,
+    gradients_explained,
+    guarded,
+)
 
-__all__ = ["Alone", "fit", "raw_scores", "restore_weights"]
-
-ROWS_AT_ONCE = 4096
 # Of the loss, where there is no validation that would tell: beyond, training has diverged.
 HUGE = 1e12
 
@@ -45,7 +38,7 @@ def fit(request: FitRequest, train: Part, tune: Part | None, around: Surrounding
     with deterministic(request.seed, threads_for(request.family, around.threads)):
         loop = own_loop(request)
         if loop is not None:
-            return _fit_by_user(loop, request, train, tune, around)
+            return fit_by_user(loop, request, train, tune, around)
         device = torch.device("cuda" if request.use_gpu and torch.cuda.is_available() else "cpu")
         return _Fit(request, train, tune, around, device).run()
 
@@ -69,14 +62,16 @@ class _Fit:
         self._steps = max(1, math.ceil(math.ceil(len(self._x) / around.world) / self._batch))
         self._val = self._tensors(tune) if tune is not None else None
         self._model = build_model(request).to(device)
-        self._ddp = around.wrap(self._model)
-        self._optimizer = torch.optim.AdamW(
-            self._model.parameters(),
-            lr=parameters["learning_rate"],
-            weight_decay=parameters["weight_decay"],
-        )
+        self._scorer = guarded(request, self._model, around.world)
+        self._ddp = around.wrap(self._scorer)
+        with explained_to_all(request.family, around.world):
+            self._optimizer = torch.optim.AdamW(
+                self._model.parameters(),
+                lr=parameters["learning_rate"],
+                weight_decay=parameters["weight_decay"],
+            )
         self._precision = Precision(request.precision, device.type)
-        self._loss = _loss(request)
+        self._loss = loss_of(request)
         self._history: list[Epoch] = []
         self._best: State = {}
         self._best_epoch, self._best_loss = 0, math.inf
@@ -92,7 +87,7 @@ class _Fit:
             self._history.append(Epoch(train_loss, val_loss, time.monotonic() - started))
             if self._val is None or val_loss < self._best_loss:
                 self._best_epoch, self._best_loss = epoch + 1, val_loss
-                self._best = _copy(self._model.state_dict())
+                self._best = copied(self._model.state_dict())
             metrics = {"train_loss": train_loss, "val_loss": val_loss}
             self._around.save(self._state(), metrics, epoch + 1, self._finished())
         return Fitted(self._best, tuple(self._history), self._best_epoch, self._best_loss)
@@ -119,7 +114,8 @@ class _Fit:
 
     def _step(self, batch: Any) -> Any:
         """One update, from gradients of ``accumulate`` pieces; the mean loss of the batch."""
-        pieces = torch.split(batch, math.ceil(len(batch) / self._accumulate))
+        # Batch normalisation cannot train on one row.
+        pieces = torch.tensor_split(batch, max(1, min(self._accumulate, len(batch) // 2)))
         total = torch.zeros((), device=self._device)
         self._optimizer.zero_grad(set_to_none=True)
         for number, piece in enumerate(pieces):
@@ -127,7 +123,8 @@ class _Fit:
                 with self._precision.autocast():
                     loss = self._loss(self._ddp(self._x[piece]), self._y[piece])
                 share = loss * (len(piece) / len(batch))
-                self._precision.backward(share)
+                with gradients_explained(self._request, self._around.world):
+                    self._precision.backward(share)
             total += share.detach()
         self._precision.step(self._optimizer)
         return total
@@ -161,7 +158,7 @@ class _Fit:
         with torch.no_grad(), self._precision.autocast():
             for start in range(rank * ROWS_AT_ONCE, len(x), world * ROWS_AT_ONCE):
                 rows = slice(start, start + ROWS_AT_ONCE)
-                total += self._loss(self._model(x[rows]), y[rows]).double() * len(y[rows])
+                total += self._loss(self._scorer(x[rows]), y[rows]).double() * len(y[rows])
         return self._around.mean(float(total)) * world / len(x)
 
     def _check(self, train_loss: float, val_loss: float, epoch: int) -> None:
@@ -176,7 +173,7 @@ class _Fit:
 
     def _tensors(self, part: Part) -> tuple[Any, Any]:
         x = torch.as_tensor(part.features, dtype=torch.float32).to(self._device)
-        return x, _targets(self._request, part).to(self._device)
+        return x, targets_of(self._request, part).to(self._device)
 
     def _state(self) -> State:
         return {
@@ -201,65 +198,6 @@ class _Fit:
         self._best_epoch, self._best_loss = state["best_epoch"], state["best_loss"]
 
 
-def _fit_by_user(
-    loop: Any, request: FitRequest, train: Part, tune: Part | None, around: Surroundings
-) -> Fitted:
-    """A user's own training loop; its network is judged by the same loss as all others."""
-    model = build_model(request)
-    started = time.monotonic()
-    with explained(request.family):
-        told = [(float(a), float(b)) for a, b in loop(model, request, train, tune, around) or ()]
-    seconds = (time.monotonic() - started) / max(len(told), 1)
-    history = tuple(Epoch(a, b, seconds) for a, b in told)
-    loss = math.nan
-    if tune is not None:
-        raw = torch.as_tensor(raw_scores(model, tune.features))
-        loss = float(_loss(request)(raw, _targets(request, tune)))
-        if not math.isfinite(loss):
-            raise TrainingDiverged(f"family {request.family} answers with what is no number")
-    return Fitted(_copy(model.state_dict()), history, len(history), loss)
-
-
-def _loss(request: FitRequest) -> Any:
-    return nn.MSELoss() if request.target.task == "regression" else nn.CrossEntropyLoss()
-
-
-def _targets(request: FitRequest, part: Part) -> Any:
-    """int64 (rows,), or float32 (rows, 1) standardised values."""
-    target = request.target
-    if target.task != "regression":
-        return torch.as_tensor(part.targets, dtype=torch.int64)
-    scaled = ((part.targets - target.mean) / target.scale).reshape(-1, 1)
-    return torch.as_tensor(scaled, dtype=torch.float32)
-
-
-def raw_scores(model: Any, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """float32 (rows, outputs) from a network on the CPU, some thousand rows at a time."""
-    model.eval()
-    with torch.no_grad():
-        found = [
-            model(torch.as_tensor(features[start : start + ROWS_AT_ONCE])).numpy()
-            for start in range(0, max(len(features), 1), ROWS_AT_ONCE)
-        ]
-    return np.concatenate(found)
-
-
-def restore_weights(request: FitRequest, weights: State) -> Any:
-    """The trained network on the CPU, in evaluation mode."""
-    model = build_model(request)
-    tensors = {name: torch.as_tensor(value) for name, value in weights.items()}
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        raise TrainingError(f"family {request.family} is not built alike twice: {first}") from None
-    return model.eval()
-
-
 def _mix(seed: int, epoch: int, rank: int) -> int:
     """One 63-bit seed for each (seed, epoch, rank)."""
     return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _copy(state: State) -> State:
-    return {name: value.detach().cpu().clone() for name, value in state.items()}

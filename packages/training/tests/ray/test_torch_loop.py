@@ -6,13 +6,17 @@ from itertools import count
 
 import numpy as np
 import pytest
+import torch
 
 from agentloop.contracts import TrainingDiverged, TrainingError
 from agentloop.contracts.spec_families import ParametersSpec, parameters_of
 from agentloop.training.families import family_of
 from agentloop.training.fits import Alone, FitRequest, Layout, Part, Target
 from agentloop.training.torch_checkpoint import LocalSurroundings, read_checkpoint
-from agentloop.training.torch_loop import fit, raw_scores, restore_weights
+from agentloop.training.torch_families import restore_weights
+from agentloop.training.torch_loop import fit
+from agentloop.training.torch_runtime import Precision, threads_for
+from agentloop.training.torch_scores import raw_scores
 
 PARAMETERS = {
     "hidden": [16],
@@ -205,6 +209,50 @@ def test_without_validation_every_epoch_is_used(tmp_path):
 def test_bfloat16_learns_too(tmp_path):
     fitted = fit(replace(request(tmp_path), precision="bfloat16"), part(), part(seed=1), ALONE)
     assert fitted.best_loss < fitted.history[0].val_loss
+
+
+def test_float16_is_resumed_with_the_scale_of_its_gradients(tmp_path):
+    asked = replace(request(tmp_path), precision="float16")
+    whole = fit(asked, part(), part(seed=1), ALONE)
+    clock = count(0, 60).__next__
+    with pytest.raises(KeyboardInterrupt):
+        fit(asked, part(), part(seed=1), Cut(tmp_path, clock))
+    assert read_checkpoint(tmp_path)["scaler"]["scale"] > 1
+    assert same(
+        fit(asked, part(), part(seed=1), LocalSurroundings(tmp_path, clock)).weights, whole.weights
+    )
+
+
+def test_a_checkpoint_of_another_precision_is_not_used(tmp_path):
+    clock = count(0, 60).__next__
+    with pytest.raises(KeyboardInterrupt):
+        fit(request(tmp_path), part(), part(seed=1), Cut(tmp_path, clock))
+    half = replace(request(tmp_path), precision="bfloat16")
+    fitted = fit(half, part(), part(seed=1), LocalSurroundings(tmp_path, clock))
+    assert same(fitted.weights, fit(half, part(), part(seed=1), ALONE).weights)
+    assert half.fingerprint != request(tmp_path).fingerprint
+
+
+def test_a_scaler_begins_anew_where_none_was_kept():
+    Precision("float16", "cpu").load({})
+    Precision("float32", "cpu").load(Precision("float16", "cpu").state())
+
+
+def test_the_picture_network_is_fitted_on_two_threads_too():
+    asked = network("cnn")
+    one, two = (fit(asked, rows_for(asked), None, Alone(threads=n)) for n in (2, 2))
+    assert same(one.weights, two.weights)
+    assert (threads_for("mlp", 0), threads_for("cnn", 3)) == (1, 3)
+
+
+def test_the_settings_of_torch_come_back(tmp_path):
+    before = torch.get_num_threads(), torch.utils.deterministic.fill_uninitialized_memory
+    fit(request(tmp_path), part(), None, ALONE)
+    assert before == (
+        torch.get_num_threads(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_an_unseen_category_is_like_none_at_all():
