@@ -184,7 +184,8 @@ def _flattened(model: Any, rounds: int, target: Target, rows: int) -> Trees:
         begin[scored] = baseline
         lowest = np.logaddexp.reduce(begin) - math.log(rows)
         baseline = np.where(np.isneginf(begin), lowest, begin)
-    return Trees.flattened(nodes, outputs, baseline)
+    with np.errstate(over="ignore"):
+        return Trees.flattened(nodes, outputs, baseline)
 
 
 def _constant(target: Target, train: Part) -> Trees:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-from agentloop.contracts.errors import TrainingError
+from agentloop.contracts.errors import TrainingDiverged, TrainingError
 from agentloop.training.fits import Epoch, FitRequest, Fitted, Part, Predictor, State, Surroundings
 from agentloop.training.head import softmax
 from agentloop.training.onnx_trees import Trees, TreesInOnnx
@@ -44,6 +44,8 @@ class Forest:
         loss = math.nan
         if tune is not None:
             loss = _loss(request, self.load(request, weights).raw(tune.features), tune)
+            if not math.isfinite(loss):
+                raise TrainingDiverged("the validation loss of extra trees is not a number")
         history = (Epoch(math.nan, loss, time.monotonic() - started),)
         around.save(weights, {"val_loss": loss}, trees, True)
         return Fitted(weights, history, trees, loss)
