@@ -69,6 +69,8 @@ class _Fit:
                 self._model.parameters(),
                 lr=parameters["learning_rate"],
                 weight_decay=parameters["weight_decay"],
+                # One kernel for all weights: half the time of a small network's step.
+                fused=all(weight.dtype == torch.float32 for weight in self._model.parameters()),
             )
         self._precision = Precision(request.precision, device.type)
         self._loss = loss_of(request)
@@ -99,7 +101,7 @@ class _Fit:
 
     def _train_epoch(self, epoch: int) -> float:
         self._ddp.train()
-        total, rows = torch.zeros((), device=self._device), 0
+        losses, sizes = [], []
         for step, batch in enumerate(self._batches(epoch)):
             rate = learning_rate(
                 self._request.parameters["learning_rate"],
@@ -108,26 +110,30 @@ class _Fit:
             )
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            total += self._step(batch) * len(batch)
-            rows += len(batch)
-        return self._around.mean(float(total) / rows)
+            losses.append(self._step(batch))
+            sizes.append(len(batch))
+        total = torch.stack(losses).double() @ torch.tensor(sizes, dtype=torch.float64).to(
+            self._device
+        )
+        return self._around.mean(float(total) / sum(sizes))
 
     def _step(self, batch: Any) -> Any:
         """One update, from gradients of ``accumulate`` pieces; the mean loss of the batch."""
         # Batch normalisation cannot train on one row.
-        pieces = torch.tensor_split(batch, max(1, min(self._accumulate, len(batch) // 2)))
-        total = torch.zeros((), device=self._device)
+        count = max(1, min(self._accumulate, len(batch) // 2))
+        pieces = torch.tensor_split(batch, count) if count > 1 else (batch,)
+        losses = []
         self._optimizer.zero_grad(set_to_none=True)
         for number, piece in enumerate(pieces):
             with self._alone_until(number == len(pieces) - 1):
                 with self._precision.autocast():
                     loss = self._loss(self._ddp(self._x[piece]), self._y[piece])
-                share = loss * (len(piece) / len(batch))
+                share = loss if count == 1 else loss * (len(piece) / len(batch))
                 with gradients_explained(self._request, self._around.world):
                     self._precision.backward(share)
-            total += share.detach()
+            losses.append(share.detach())
         self._precision.step(self._optimizer)
-        return total
+        return losses[0] if count == 1 else torch.stack(losses).sum()
 
     def _alone_until(self, last: bool) -> AbstractContextManager[Any]:
         """Workers average their gradients once an update, after its last piece."""
