@@ -11,7 +11,7 @@ from agentloop.training.calibration import calibrate
 from agentloop.training.ensemble import select_members
 from agentloop.training.fits import Part, Target
 from agentloop.training.head import Head, softmax
-from agentloop.training.importance import permutation_importances
+from agentloop.training.importance import permutation_importances, rows_within
 
 BINARY = Target("binary", ("no", "yes"))
 RNG = np.random.default_rng(1)
@@ -41,6 +41,12 @@ def test_no_more_members_than_asked_for_and_the_best_is_one() -> None:
     scores = [logits(odds + RNG.normal(size=len(odds)) * s) for s in (2.0, 0.5, 2.0, 2.0)]
     assert select_members(scores, labels, BINARY, members=1) == ((1, 1.0),)
     assert 1 in {index for index, _ in select_members(scores, labels, BINARY, members=2)}
+
+
+def test_few_rows_do_not_mix_noise_into_the_model_that_is_right() -> None:
+    odds, labels = problem(400)
+    noisy = [logits(odds + RNG.normal(size=len(odds))) for _ in range(29)]
+    assert select_members([logits(odds), *noisy], labels, BINARY, members=8) == ((0, 1.0),)
 
 
 def test_a_regression_mixes_by_squared_error() -> None:
@@ -101,3 +107,9 @@ def test_pixels_are_not_weighed_one_by_one() -> None:
 def test_probabilities_sum_to_one_however_large_the_scores() -> None:
     scores = Head("multiclass").apply(np.array([[1e4, -1e4, 0.0]], np.float32))
     assert scores.tolist() == [[1.0, 0.0, 0.0]]
+
+
+def test_wide_tables_and_many_members_are_weighed_on_fewer_rows() -> None:
+    assert rows_within(columns=10, width=30, members=1) == 2000
+    assert rows_within(columns=100, width=200, members=4) == 416
+    assert rows_within(columns=200, width=5000, members=8) == 200

@@ -186,5 +186,5 @@ def test_an_output_without_trees_keeps_its_baseline() -> None:
     leaf |= {"value": np.array([0.5]), "is_leaf": np.ones(1)}
     trees = Trees.flattened([leaf], [1], np.array([-7.0, 1.0, 3.0]))
     raw = TreesInOnnx(trees, 2, "multiclass").raw(np.zeros((3, 2), np.float32))
-    np.testing.assert_array_equal(raw, np.tile(np.float32([-7.0, 1.5, 3.0]), (3, 1)))
+    np.testing.assert_array_equal(raw, np.tile(np.array([-7.0, 1.5, 3.0], np.float32), (3, 1)))
     np.testing.assert_array_equal(raw, trees.raw(np.zeros((3, 2), np.float32)))

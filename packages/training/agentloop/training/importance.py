@@ -13,8 +13,11 @@ from agentloop.lifecycle.features import FeaturePipeline
 from agentloop.training.fits import Part, Target
 from agentloop.training.metrics import log_loss
 
-MAX_ROWS, REPEATS = 2000, 3
+MAX_ROWS, MIN_ROWS, REPEATS = 2000, 200, 3
 MAX_COLUMNS = 200
+# Scored values (rows x width, each repeat of each column): counted, not timed, so that a slow
+# machine finds the same importances. A slow network scores some ten million of them a second.
+MAX_VALUES = 100_000_000
 Score = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
@@ -39,18 +42,26 @@ class Importances:
 
 
 def permutation_importances(
-    score: Score, part: Part, pipeline: FeaturePipeline, target: Target, seed: int
+    score: Score,
+    part: Part,
+    pipeline: FeaturePipeline,
+    target: Target,
+    seed: int,
+    members: int = 1,
 ) -> Importances:
-    """Permutation importance (Breiman 2001, sec. 10) on up to ``MAX_ROWS`` rows of ``part``.
+    """Permutation importance (Breiman 2001, sec. 10) on up to ``MAX_ROWS`` rows of ``part``, fewer
+    (down to ``MIN_ROWS``) where columns, width and ``members`` make each of them dear.
 
-    All features of one raw column are shuffled together. ``score`` gives probabilities, or values.
+    All features of one raw column are shuffled together. ``score``, of so many ``members``, gives
+    probabilities, or values.
     """
     spans = column_spans(pipeline)
     if len(spans) > MAX_COLUMNS:
         note = f"{len(spans)} columns, such as pixels, say little one by one"
         return Importances((), 0, note)
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(part.targets))[:MAX_ROWS])
+    most = rows_within(len(spans), part.features.shape[1], members)
+    rows = np.sort(rng.permutation(len(part.targets))[:most])
     sample = part.rows(rows)
     base = _loss(score(sample.features), sample.targets, target)
     found = [
@@ -58,6 +69,12 @@ def permutation_importances(
     ]
     found.sort(key=lambda one: (-one.mean, one.column))
     return Importances(tuple(found), len(rows))
+
+
+def rows_within(columns: int, width: int, members: int) -> int:
+    """How many rows ``MAX_VALUES`` allow, from ``MIN_ROWS`` to ``MAX_ROWS``."""
+    a_row = max(1, columns * width * members * REPEATS)
+    return max(MIN_ROWS, min(MAX_ROWS, MAX_VALUES // a_row))
 
 
 def column_spans(pipeline: FeaturePipeline) -> dict[str, slice]:
