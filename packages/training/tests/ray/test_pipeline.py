@@ -76,7 +76,7 @@ async def test_the_run_says_what_it_was_made_of(config):
     assert run.data.params["hidden"] == "[64]"
     assert len(client.get_metric_history(result.run_id, "epoch_val_loss")) > 1
     plots = {Path(file.path).name for file in client.list_artifacts(result.run_id, "plots")}
-    assert plots == {"learning_curve.svg", "confusion_matrix.svg"}
+    assert {"learning_curve.svg", "confusion_matrix.svg"} <= plots
 
 
 async def test_the_same_training_gives_the_same_digest(config):
