@@ -13,11 +13,11 @@ from agentloop.lifecycle.features import FeaturePipeline
 from agentloop.training.fits import Part, Target
 from agentloop.training.metrics import log_loss
 
-MAX_ROWS, MIN_ROWS, REPEATS = 2000, 200, 3
+MAX_ROWS, MIN_ROWS, REPEATS = 2000, 100, 3
 MAX_COLUMNS = 200
-# Scored values (rows x width, each repeat of each column): counted, not timed, so that a slow
-# machine finds the same importances. A slow network scores some ten million of them a second.
-MAX_VALUES = 100_000_000
+# Rows scored by a member, over all columns and repeats: counted, not timed, so that a slow machine
+# finds the same importances. 500 boosted trees of three classes score 13,000 rows a second.
+MAX_SCORED = 130_000
 Score = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
@@ -50,7 +50,7 @@ def permutation_importances(
     members: int = 1,
 ) -> Importances:
     """Permutation importance (Breiman 2001, sec. 10) on up to ``MAX_ROWS`` rows of ``part``, fewer
-    (down to ``MIN_ROWS``) where columns, width and ``members`` make each of them dear.
+    (down to ``MIN_ROWS``) where columns and ``members`` make each of them dear.
 
     All features of one raw column are shuffled together. ``score``, of so many ``members``, gives
     probabilities, or values.
@@ -60,7 +60,7 @@ def permutation_importances(
         note = f"{len(spans)} columns, such as pixels, say little one by one"
         return Importances((), 0, note)
     rng = np.random.default_rng(seed)
-    most = rows_within(len(spans), part.features.shape[1], members)
+    most = rows_within(len(spans), members)
     rows = np.sort(rng.permutation(len(part.targets))[:most])
     sample = part.rows(rows)
     base = _loss(score(sample.features), sample.targets, target)
@@ -71,10 +71,10 @@ def permutation_importances(
     return Importances(tuple(found), len(rows))
 
 
-def rows_within(columns: int, width: int, members: int) -> int:
-    """How many rows ``MAX_VALUES`` allow, from ``MIN_ROWS`` to ``MAX_ROWS``."""
-    a_row = max(1, columns * width * members * REPEATS)
-    return max(MIN_ROWS, min(MAX_ROWS, MAX_VALUES // a_row))
+def rows_within(columns: int, members: int) -> int:
+    """How many rows ``MAX_SCORED`` allow, from ``MIN_ROWS`` to ``MAX_ROWS``."""
+    a_row = max(1, columns * members * REPEATS)
+    return max(MIN_ROWS, min(MAX_ROWS, MAX_SCORED // a_row))
 
 
 def column_spans(pipeline: FeaturePipeline) -> dict[str, slice]:
