@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from agentloop.training.search_trial import LOSS, PROGRESS
+from agentloop.training.tune_trial import LOSS, PROGRESS
 
 # ASHA (Li et al. 2020, arXiv 1810.05934): of those that came as far, the better two thirds go on.
 REDUCTION, WHOLE = 1.5, 100

@@ -17,7 +17,7 @@ from agentloop.training.optuna_draws import Draws
 from agentloop.training.ray_session import CPUS_PER_WORKER, require_ray
 from agentloop.training.search_journal import SearchJournal
 from agentloop.training.search_space import SearchPlan, SearchResult, Trial, best_of
-from agentloop.training.search_trial import LOSS, PROGRESS, try_draw
+from agentloop.training.tune_trial import LOSS, PROGRESS, try_draw
 
 # Percent of a trial's work that it is given: two of five folds, or some epochs of the one.
 FIRST_LOOK = {True: 40, False: 20}
