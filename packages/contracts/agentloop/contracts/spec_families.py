@@ -81,13 +81,13 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "cnn": {
             **_NETWORK,
-            "learning_rate": 2e-3,
-            "epochs": 8,
-            "channels": (32, 64),
+            "learning_rate": 4e-3,
+            "epochs": 10,
+            "channels": (16, 32, 64),
             "hidden": (128,),
             "dropout": 0.25,
             "image": None,  # a square of the columns
-            "shift": 0,
+            "shift": 1,
         },
         "gradient-boosting": {
             "learning_rate": 0.1,
