@@ -43,12 +43,6 @@ def test_no_more_members_than_asked_for_and_the_best_is_one() -> None:
     assert 1 in {index for index, _ in select_members(scores, labels, BINARY, members=2)}
 
 
-def test_few_rows_do_not_mix_noise_into_the_model_that_is_right() -> None:
-    odds, labels = problem(400)
-    noisy = [logits(odds + RNG.normal(size=len(odds))) for _ in range(29)]
-    assert select_members([logits(odds), *noisy], labels, BINARY, members=8) == ((0, 1.0),)
-
-
 def test_a_regression_mixes_by_squared_error() -> None:
     truth = RNG.normal(size=2000)
     target = Target("regression", (), mean=5.0, scale=2.0)

@@ -20,10 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context) -> int:
     """Raises ModelNotReproduced (45), VersionNotFound, ArtifactUnverified, DataError."""
     from agentloop.contracts import ModelNotReproduced, to_dict
-    from agentloop.lifecycle.lineage_process import code_version
+    from agentloop.loop.code_identity import code_identity
     from agentloop.loop.reproducing import reproduce_version
 
-    found = reproduce_version(context.home, context.options.model, (code_version(), ""))
+    found = reproduce_version(context.home, context.options.model, code_identity())
     if not context.options.json:
         from agentloop.cli.rich_reproduction import print_reproduction
 

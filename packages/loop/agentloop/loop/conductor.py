@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +23,7 @@ from agentloop.contracts import (
 from agentloop.data import DataIngestionPipeline
 from agentloop.lifecycle import Registry, Trigger, advance, open_signer
 from agentloop.loop.arrow_example_request import write_example_request
+from agentloop.loop.code_identity import code_identity
 from agentloop.loop.events import EventLog
 from agentloop.loop.home import StateFolder
 from agentloop.loop.lineage import LoopLineage, open_loop_lineage, recorded
@@ -92,6 +91,7 @@ class Conductor:
         from agentloop.training import ModelTrainingPipeline, TrainingConfig
 
         version = from_dict(DatasetVersion, dataset)
+        code, lock = code_identity()
         config = TrainingConfig(
             model=self.spec.name,
             spec=self.spec.model,
@@ -101,7 +101,8 @@ class Conductor:
             tracking_uri=self.home.tracking_uri,
             home=self.home.root,
             base_dir=self.base_dir,
-            code_version=_code_version(),
+            code_version=code,
+            lock_hash=lock,
         )
         pipeline = ModelTrainingPipeline(
             config,
@@ -245,10 +246,3 @@ def _headline(metrics: Any) -> str:
         if name in metrics:
             return f"{name} {metrics[name]:.4f}"
     return ", ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:2])
-
-
-def _code_version() -> str:
-    try:
-        return installed_version("agentloop")
-    except PackageNotFoundError:
-        return "source"

@@ -61,7 +61,12 @@ def evaluate(config: TrainingConfig, trained: TrainedModel, data: PreparedData) 
         test_scores=test,
         training_scores=training,
         importances=permutation_importances(
-            scores, data.train.rows(fold.tune), data.pipeline, data.target, config.spec.seed
+            scores,
+            data.train.rows(fold.tune),
+            data.pipeline,
+            data.target,
+            config.spec.seed,
+            members=len(members),
         ),
         calibration=trained.calibration,
     )

@@ -91,8 +91,8 @@ def _calibration(evaluation: Evaluation) -> list[str]:
     if found.ece_before is not None and found.ece_after is not None:
         return [
             (
-                f"Temperature {found.temperature:.3f}. Expected calibration error on {found.rows} rows "
-                f"that no member was fitted on: {found.ece_before:.4f} before it, "
+                f"Temperature {found.temperature:.3f}. Expected calibration error on {found.rows} "
+                f"rows that no member was fitted on: {found.ece_before:.4f} before it, "
                 f"{found.ece_after:.4f} after."
             )
         ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -24,19 +26,19 @@ def machine_figures(folder: Path) -> dict[str, float]:
 
 
 def _gpus() -> dict[str, float]:
-    """Nothing where there is no NVIDIA GPU, or no package to ask it."""
-    try:
-        import pynvml  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
-        found: dict[str, float] = {}
-        for n, handle in enumerate(handles):
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            found[f"gpu_{n}_memory_usage_megabytes"] = memory.used / 1e6
-            found[f"gpu_{n}_utilization_percentage"] = float(
-                pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
-            )
-    except Exception:  # whatever the driver raises
+    """Nothing where there is no NVIDIA GPU, or no driver to ask."""
+    asker = shutil.which("nvidia-smi")
+    if asker is None:
         return {}
+    query = "--query-gpu=utilization.gpu,memory.used"
+    command = [asker, query, "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
+        rows = [[float(value) for value in line.split(",")] for line in told.splitlines()]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {}
+    found: dict[str, float] = {}
+    for number, (busy, mebibytes) in enumerate(rows):
+        found[f"gpu_{number}_utilization_percentage"] = busy
+        found[f"gpu_{number}_memory_usage_megabytes"] = mebibytes * 1.048576
     return found
