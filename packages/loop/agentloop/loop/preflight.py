@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from agentloop.contracts import LoopSpec, PortInUse, TrainingError
-from agentloop.contracts.spec import FAMILIES
+from agentloop.contracts.spec import AUTO, FAMILIES
 from agentloop.data.fingerprint import module_file
 from agentloop.loop.home import StateFolder
 
@@ -47,7 +47,7 @@ def check_family(spec: LoopSpec, base_dir: Path) -> None:
     """Raises TrainingError where the module of a user's own family is nowhere; imports nothing."""
     family = spec.model.family
     module = family.partition(":")[0]
-    if family in FAMILIES or module_file(module, base_dir) or _is_installed(module):
+    if family in (*FAMILIES, AUTO) or module_file(module, base_dir) or _is_installed(module):
         return
     raise TrainingError(
         f"the family {family} is in no module beside loop.yaml and in no installed package",

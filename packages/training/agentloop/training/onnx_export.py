@@ -81,8 +81,9 @@ def check_parity(
     path: Path,
     features: npt.NDArray[np.float32],
 ) -> float:
-    """The largest difference between the graph and the models on ``features``, relative to scores
-    above 1. Raises TrainingError beyond ``MAX_DIFFERENCE``."""
+    """The largest difference between the graph and the models on ``features``: of probabilities,
+    or of values in standard deviations of the target (relative to values beyond one). Raises
+    TrainingError beyond ``MAX_DIFFERENCE``."""
     raw = sum(weight * _exact(member, features) for member, weight in members)
     expected, exported = head.apply(np.asarray(raw)), run_onnx(path, features)
     if expected.shape != exported.shape:
@@ -90,7 +91,8 @@ def check_parity(
             f"the exported model answers {exported.shape} where the trained one answers "
             f"{expected.shape}"
         )
-    scale = np.maximum(np.abs(expected), 1.0)
+    unit = head.scale if head.task == "regression" else 1.0
+    scale = np.maximum(np.abs(expected), unit)
     difference = float((np.abs(expected - exported) / scale).max(initial=0.0))
     if not difference <= MAX_DIFFERENCE:
         raise TrainingError(
