@@ -82,7 +82,7 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "cnn": {
             **_NETWORK,
             "learning_rate": 4e-3,
-            "epochs": 10,
+            "epochs": 8,
             "channels": (16, 32, 64),
             "hidden": (128,),
             "dropout": 0.25,

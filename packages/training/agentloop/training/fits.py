@@ -124,8 +124,8 @@ class Fitted:
 
 
 class Surroundings(Protocol):
-    """Where a fit runs: how many processes share it, the ``threads`` that each may use (0: as many
-    as it can), and where its checkpoints go."""
+    """Where a fit runs: how many processes share it, the ``threads`` that each may use (0: the
+    family chooses), and where its checkpoints go."""
 
     rank: int
     world: int

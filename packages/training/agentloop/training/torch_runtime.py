@@ -18,10 +18,14 @@ WARM_UP, LAST_SHARE = 0.05, 0.01
 
 
 def threads_for(family: str, allowed: int) -> int:
-    """Threads of one fit; ``allowed`` is 0 for as many as there are processors."""
+    """Threads of one fit; ``allowed`` is 0 for half of the processors.
+
+    Threads wait for each other some hundred times a step, spinning: where one of them has lost its
+    processor to another process, two take ten times as long as one.
+    """
     if family not in WIDE_FAMILIES:
         return 1
-    return allowed or usable_cpus()
+    return allowed or max(1, usable_cpus() // 2)
 
 
 def learning_rate(peak: float, step: int, steps: int) -> float:

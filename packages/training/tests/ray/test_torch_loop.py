@@ -15,7 +15,6 @@ from agentloop.training.fits import Alone, FitRequest, Layout, Part, Target
 from agentloop.training.torch_checkpoint import LocalSurroundings, read_checkpoint
 from agentloop.training.torch_families import restore_weights
 from agentloop.training.torch_loop import fit
-from agentloop.training.torch_runtime import Precision, threads_for
 from agentloop.training.torch_scores import raw_scores
 
 PARAMETERS = {
@@ -233,16 +232,10 @@ def test_a_checkpoint_of_another_precision_is_not_used(tmp_path):
     assert half.fingerprint != request(tmp_path).fingerprint
 
 
-def test_a_scaler_begins_anew_where_none_was_kept():
-    Precision("float16", "cpu").load({})
-    Precision("float32", "cpu").load(Precision("float16", "cpu").state())
-
-
 def test_the_picture_network_is_fitted_on_two_threads_too():
     asked = network("cnn")
     one, two = (fit(asked, rows_for(asked), None, Alone(threads=n)) for n in (2, 2))
     assert same(one.weights, two.weights)
-    assert (threads_for("mlp", 0), threads_for("cnn", 3)) == (1, 3)
 
 
 def test_the_settings_of_torch_come_back(tmp_path):
