@@ -1,4 +1,4 @@
-"""`family: auto` on public data sets, beside scikit-learn's histogram gradient boosting as it comes.
+"""`family: auto` on public data sets, beside scikit-learn's histogram gradient boosting.
 
 Each data set is trained in a process of its own, from a loop.yaml of ``tasks``; the peer is fitted
 on the same stored rows (its categories as integers, told to it as such), with seed 0.
