@@ -47,7 +47,8 @@ def confusion_plot(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> str
             )
             parts.append(label(x0 + cell / 2, y0 + cell / 2 + 4, str(counts[i, j]), "middle", ink))
     size = cell * len(classes)
-    return picture(left + size + 20, top + size + 20, parts)
+    # Room for the heading over two classes, and for half of the last label.
+    return picture(max(left + size + 70, 340), top + size + 20, parts)
 
 
 def reliability_plot(bins: Sequence[tuple[float, float, int]]) -> str:
