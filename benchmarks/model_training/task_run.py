@@ -1,8 +1,9 @@
 """One data set from its files to a registered version, in a process of its own.
 
-    python task_run.py TASK SHARED HOME        one JSON line on stdout
+    python task_run.py TASK SHARED HOME [SECONDS]        one JSON line on stdout
 
-``TASK`` is a loop.yaml of ``tasks``, ``SHARED`` the folder of the public data sets.
+``TASK`` is a loop.yaml of ``tasks``, ``SHARED`` the folder of the public data sets, ``SECONDS`` what
+its search may take in place of what it says.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ def main() -> int:
 
 async def run(task: Path, shared: Path, home: Path) -> dict[str, Any]:
     spec = load_spec(task)
+    if len(sys.argv) > 4:
+        search = spec.model.search.model_copy(update={"seconds": float(sys.argv[4])})
+        spec = spec.model_copy(update={"model": spec.model.model_copy(update={"search": search})})
     base = base_dir(task, shared, home)
     began = time.monotonic()
     pipeline = DataIngestionPipeline(spec.data, name=spec.name, base_dir=base, home=home)
