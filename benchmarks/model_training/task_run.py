@@ -2,8 +2,8 @@
 
     python task_run.py TASK SHARED HOME [SECONDS]        one JSON line on stdout
 
-``TASK`` is a loop.yaml of ``tasks``, ``SHARED`` the folder of the public data sets, ``SECONDS`` what
-its search may take in place of what it says.
+``TASK`` is a loop.yaml of ``tasks``, ``SHARED`` the folder of the public data sets, ``SECONDS``
+what its search may take in place of what it says.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ FIRST: tuple[Draw, ...] = (
     ),
     Draw("extra-trees", {"min_leaf_rows": 1, "column_share": 1.0, "leaves": 1024}),
     Draw("gradient-boosting", dict(zip(_TREES, (0.02, 16, 100, 10.0, 0.7), strict=True))),
-    Draw("cnn", {"learning_rate": 0.002, "dropout": 0.25, "shift": 0}),
+    Draw("cnn", {"learning_rate": 0.004, "dropout": 0.25, "shift": 1}),
     Draw(
         "ft-transformer",
         {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from agentloop.contracts.errors import AgentLoopError, DiskFull, TrainingError
 from agentloop.training.families import family_of
 from agentloop.training.fits import Fitted, State
 from agentloop.training.live_journal import tell_epoch
+from agentloop.training.processors import usable_cpus
 
 CHECKPOINTS_PER_FIT = 5
 SECONDS_BETWEEN = 30.0
@@ -47,7 +47,7 @@ class RayWorkers:
         self.rank: int = context.get_world_rank()
         self.world: int = context.get_world_size()
         # Workers of one node share its processors.
-        self.threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
+        self.threads = max(1, usable_cpus() // context.get_local_world_size())
         self._folder = folder
         self._every = max(1, epochs // CHECKPOINTS_PER_FIT)
         self._saved_at = time.monotonic()

@@ -4,7 +4,6 @@ bundle. No times, run ids or paths, so that the same training gives the same bun
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agentloop.contracts.codec import from_dict
 from agentloop.contracts.errors import ArtifactUnverified
 from agentloop.training.config import TrainingConfig
+from agentloop.training.processors import usable_cpus
 
 if TYPE_CHECKING:
     from agentloop.training.dataset import PreparedData
@@ -86,7 +86,7 @@ def recipe_of(config: TrainingConfig, data: PreparedData, trained: TrainedModel)
         refit=trained.refit,
         seed=config.spec.seed,
         workers=trained.workers,
-        threads=os.cpu_count() or 1,
+        threads=usable_cpus(),
         packages=installed_packages(),
         code_version=config.code_version,
         lock_hash=config.lock_hash,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from agentloop.contracts.models import ModelVersion
 from agentloop.contracts.spec import AUTO, FAMILIES, ModelSpec, SplitSpec
 from agentloop.lifecycle.bundle import FEATURES, HOLDOUT, MANIFEST, MODEL, SIGNATURE, write_noun
 from agentloop.training.config import TrainingConfig
+from agentloop.training.processors import usable_cpus
 from agentloop.training.recipe import Recipe, installed_packages
 
 WEIGHTS = "weights.safetensors"
@@ -158,6 +158,6 @@ def _environment(recipe: Recipe, code: tuple[str, str]) -> tuple[Compared, ...]:
     rows += [
         ("code version", recipe.code_version, code[0]),
         ("lock hash", recipe.lock_hash, code[1]),
-        ("threads", str(recipe.threads), str(os.cpu_count() or 1)),
+        ("threads", str(recipe.threads), str(usable_cpus())),
     ]
     return tuple(Compared(*row, binding=False) for row in rows)

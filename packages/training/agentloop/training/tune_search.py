@@ -14,6 +14,7 @@ from typing import Any
 from agentloop.contracts.errors import TrainingDiverged, TrainingError
 from agentloop.training.fits import Fold, Part
 from agentloop.training.optuna_draws import Draws
+from agentloop.training.processors import usable_cpus
 from agentloop.training.ray_session import CPUS_PER_WORKER, require_ray
 from agentloop.training.search_journal import SearchJournal
 from agentloop.training.search_space import SearchPlan, SearchResult, Trial, best_of
@@ -66,7 +67,7 @@ def _tune(
     shutil.rmtree(folder / "tune", ignore_errors=True)
     plan = run.plan
     use_gpu = any(request.use_gpu for request in plan.requests.values())
-    threads = max(1, (os.cpu_count() or 1) // actors)
+    threads = max(1, usable_cpus() // actors)
     trainable = tune.with_resources(
         tune.with_parameters(
             try_draw,
