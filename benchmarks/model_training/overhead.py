@@ -15,8 +15,11 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROUNDS, QUICK_ROUNDS = 5, 1
 ROWS, QUICK_ROWS = 100_000, 20_000
@@ -124,14 +127,12 @@ def killed_s(folder: Path, train: Any, tune: Any, request: Any) -> float:
 
 
 def worker_pids() -> list[int]:
-    """Processes that Ray has named as training workers."""
+    """Processes that our own Ray has named as training workers."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"RayTrainWorker" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process.pid)
     return found
 
 

@@ -6,9 +6,10 @@ import shutil
 import signal
 import subprocess
 import threading
-from pathlib import Path
+from contextlib import suppress
 
 import numpy as np
+import psutil
 import pytest
 
 from agentloop.contracts import DiskFull, TrainingDiverged
@@ -69,15 +70,12 @@ def test_two_workers_learn_what_one_does(cluster, whole, tmp_path):
 
 
 def worker_pids():
-    """Processes of Ray that run a training worker, by what they call themselves."""
+    """Processes of our own Ray that run a training worker, by what they call themselves."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name = (folder / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if "RayTrainWorker" in name:
-            found.append(int(folder.name))
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process.pid)
     return found
 
 
