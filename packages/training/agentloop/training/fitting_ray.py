@@ -94,7 +94,9 @@ class Fitting:
         head, calibration = calibrate(data.target, raw, targets)
         members = tuple(self._refit(number, one) for number, one in enumerate(chosen))
         measured = measure(data.target.task, head.apply(raw), targets)
-        return TrainedModel(AUTO, members, head, search, calibration, 0, True, measured)
+        # As recorded for ``again``: the networks among the members may have had workers.
+        workers = max(self._workers(self.request(one.trial.family, {})) for one in chosen)
+        return TrainedModel(AUTO, members, head, search, calibration, workers, True, measured)
 
     def again(self, recipe: Recipe) -> TrainedModel:
         """The members of a recipe, with its temperature."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,8 @@ from agentloop.training.fits import (
     Surroundings,
     Target,
 )
-from agentloop.training.head import softmax
-from agentloop.training.onnx_trees import Trees, TreesInOnnx
+from agentloop.training.onnx_tree_models import TreeModel, check_columns, loss_of, truth_of
+from agentloop.training.onnx_trees import Trees
 from agentloop.training.processors import usable_cpus
 
 
@@ -33,8 +32,7 @@ class Boosting:
     """The family ``gradient-boosting``."""
 
     def check(self, request: FitRequest) -> None:
-        if request.inputs < 1:
-            raise TrainingError("there is no column to split by")
+        check_columns(request)
 
     def fit(
         self, request: FitRequest, train: Part, tune: Part | None, around: Surroundings
@@ -51,7 +49,7 @@ class Boosting:
         weights = trees.weights
         if tune is not None and _unseen(request, train, tune).any():
             # A class without trees costs its rows about the same after every tree.
-            exact = _loss(self.load(request, weights).raw(tune.features), tune)
+            exact = loss_of(request, self.load(request, weights).raw(tune.features), tune)
             losses = [loss - losses[best - 1] + exact for loss in losses]
         seconds = (time.monotonic() - started) / max(len(losses), 1)
         pairs = zip(train_losses, losses, strict=True)
@@ -60,25 +58,7 @@ class Boosting:
         return Fitted(weights, history, best, losses[best - 1])
 
     def load(self, request: FitRequest, weights: State) -> Predictor:
-        return BoostedTrees(Trees.of(weights, request.target.outputs), request)
-
-
-class BoostedTrees:
-    """Fitted trees; scored by ONNX Runtime, the way they are served."""
-
-    def __init__(self, trees: Trees, request: FitRequest) -> None:
-        self._onnx = TreesInOnnx(trees, request.inputs, request.target.task)
-        self._trees, self._outputs = trees, request.target.outputs
-
-    def raw(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self._onnx.raw(features)
-
-    def exact(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """The same in float64, tree by tree: what the exported graph is held against."""
-        return self._onnx.spread(self._trees.raw(features))
-
-    def export(self, path: Path) -> None:
-        path.write_bytes(self._onnx.serialized)
+        return TreeModel(Trees.of(weights, request.target.outputs), request)
 
 
 def _estimator(request: FitRequest, validated: bool) -> Any:
@@ -102,16 +82,9 @@ def _estimator(request: FitRequest, validated: bool) -> Any:
     return HistGradientBoostingClassifier(**given)
 
 
-def _truth(request: FitRequest, part: Part) -> npt.NDArray[Any]:
-    target = request.target
-    if target.task == "regression":
-        return (part.targets - target.mean) / target.scale
-    return part.targets
-
-
 def _grown(request: FitRequest, train: Part, tune: Part | None, threads: int) -> Any:
     """scikit-learn's model; None where all rows are of one class, which it can not fit."""
-    truth = _truth(request, train)
+    truth = truth_of(request, train)
     if request.target.task != "regression" and len(np.unique(truth)) < 2:
         return None
     if tune is not None:
@@ -120,7 +93,7 @@ def _grown(request: FitRequest, train: Part, tune: Part | None, threads: int) ->
     validated = tune is not None and len(tune.targets) > 0
     given: dict[str, Any] = {}
     if tune is not None and validated:
-        given = {"X_val": tune.features, "y_val": _truth(request, tune)}
+        given = {"X_val": tune.features, "y_val": truth_of(request, tune)}
     model = _estimator(request, validated)
     try:
         with threadpool_limits(threads, user_api="openmp"), np.errstate(all="ignore"):
@@ -198,12 +171,6 @@ def _constant(target: Target, train: Part) -> Trees:
     names = ("feature_idx", "num_threshold", "left", "right", "value")
     leaf = {name: np.zeros(1) for name in names} | {"is_leaf": np.ones(1)}
     return Trees.flattened([leaf], [0], baseline)
-
-
-def _loss(raw: npt.NDArray[np.float32], tune: Part) -> float:
-    """Nats."""
-    chosen = softmax(raw)[np.arange(len(tune.targets)), tune.targets]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
 FAMILY = Boosting()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
 from agentloop.contracts.errors import TrainingDiverged, TrainingError
 from agentloop.training.fits import Epoch, FitRequest, Fitted, Part, Predictor, State, Surroundings
-from agentloop.training.head import softmax
-from agentloop.training.onnx_trees import Trees, TreesInOnnx
+from agentloop.training.onnx_tree_models import TreeModel, check_columns, loss_of, truth_of
+from agentloop.training.onnx_trees import Trees
 from agentloop.training.processors import usable_cpus
 
 # A leaf that saw one class says so with this much doubt: its logarithm stays finite.
@@ -26,8 +25,7 @@ class Forest:
     """The family ``extra-trees``: the mean of the trees' shares of each class, as logarithms."""
 
     def check(self, request: FitRequest) -> None:
-        if request.inputs < 1:
-            raise TrainingError("there is no column to split by")
+        check_columns(request)
 
     def fit(
         self, request: FitRequest, train: Part, tune: Part | None, around: Surroundings
@@ -36,14 +34,14 @@ class Forest:
         threads = around.threads or usable_cpus()
         model = _estimator(request, threads)
         try:
-            model.fit(train.features, _truth(request, train))
+            model.fit(train.features, truth_of(request, train))
         except ValueError as error:
             raise TrainingError(f"extra trees refused the rows: {error}") from error
         weights = _flattened(model, request).weights
         trees = int(request.parameters["trees"])
         loss = math.nan
         if tune is not None:
-            loss = _loss(request, self.load(request, weights).raw(tune.features), tune)
+            loss = loss_of(request, self.load(request, weights).raw(tune.features), tune)
             if not math.isfinite(loss):
                 raise TrainingDiverged("the validation loss of extra trees is not a number")
         history = (Epoch(math.nan, loss, time.monotonic() - started),)
@@ -51,27 +49,8 @@ class Forest:
         return Fitted(weights, history, trees, loss)
 
     def load(self, request: FitRequest, weights: State) -> Predictor:
-        return ForestTrees(Trees.of(weights, request.target.outputs), request)
-
-
-class ForestTrees:
-    """Fitted trees; scored by ONNX Runtime, the way they are served."""
-
-    def __init__(self, trees: Trees, request: FitRequest) -> None:
-        task = request.target.task
-        least = None if task == "regression" else LEAST_SHARE
-        self._onnx = TreesInOnnx(trees, request.inputs, task, least_share=least)
-        self._trees = trees
-
-    def raw(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self._onnx.raw(features)
-
-    def exact(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """The same in float64, tree by tree: what the exported graph is held against."""
-        return self._onnx.spread(self._trees.raw(features))
-
-    def export(self, path: Path) -> None:
-        path.write_bytes(self._onnx.serialized)
+        least = None if request.target.task == "regression" else LEAST_SHARE
+        return TreeModel(Trees.of(weights, request.target.outputs), request, least)
 
 
 def _estimator(request: FitRequest, threads: int) -> Any:
@@ -87,13 +66,6 @@ def _estimator(request: FitRequest, threads: int) -> Any:
     if request.target.task == "regression":
         return ExtraTreesRegressor(**given)
     return ExtraTreesClassifier(**given)
-
-
-def _truth(request: FitRequest, part: Part) -> npt.NDArray[Any]:
-    target = request.target
-    if target.task == "regression":
-        return (part.targets - target.mean) / target.scale
-    return part.targets
 
 
 def _flattened(model: Any, request: FitRequest) -> Trees:
@@ -129,14 +101,6 @@ def _nodes(tree: Any, value: npt.NDArray[np.float64]) -> dict[str, Any]:
         "value": value,
         "is_leaf": leaf,
     }
-
-
-def _loss(request: FitRequest, raw: npt.NDArray[np.float32], tune: Part) -> float:
-    """Nats, or squared standard deviations."""
-    if request.target.task == "regression":
-        return float(((raw[:, 0] - _truth(request, tune)) ** 2).mean())
-    chosen = softmax(raw)[np.arange(len(tune.targets)), tune.targets]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
 FAMILY = Forest()
