@@ -138,6 +138,8 @@ class ModelSpec(Strict):
 
     @model_validator(mode="after")
     def _family_has_the_parameters(self) -> ModelSpec:
+        if self.family == AUTO and self.search.trials < 1:
+            raise refusal("must be 1 or more: family auto is a search", below=["search", "trials"])
         known = () if self.family == AUTO else tuple(defaults_of(self.family))
         for section, names in (
             (["parameters"], self.parameters.model_dump(exclude_none=True)),
