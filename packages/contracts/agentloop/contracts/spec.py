@@ -45,12 +45,21 @@ from agentloop.contracts.spec_search import (
     SearchSpec,
     misfit,
 )
+from agentloop.contracts.spec_serving import (
+    AutoscaleSpec,
+    BatchSpec,
+    RolloutSpec,
+    ServingSpec,
+    TlsSpec,
+)
 from agentloop.contracts.spec_steps import StepSpec
 
 __all__ = [
     "AUTO",
     "FAMILIES",
     "NAME_PATTERN",
+    "AutoscaleSpec",
+    "BatchSpec",
     "BusinessValueSpec",
     "CallableSource",
     "ChecksSpec",
@@ -78,6 +87,7 @@ __all__ = [
     "SplitSpec",
     "SqlSource",
     "StepSpec",
+    "TlsSpec",
     "Windowed",
 ]
 
@@ -174,47 +184,6 @@ class GateSpec(Strict):
     max_adversarial_drop: float | None = Field(default=None, ge=0, le=1)
     sensitive: tuple[str, ...] = ()
     max_group_gap: float = Field(default=0.15, ge=0, le=1)
-
-
-class ServingSpec(Strict):
-    """The ``serving`` section. ``host`` other than loopback also needs ``insecure: true``."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8700, ge=0, le=65535)
-    replicas: int = Field(default=1, ge=1)
-    cpus: float = Field(default=0.2, gt=0)
-    max_body_mb: float = Field(default=8.0, gt=0)
-    insecure: bool = False
-
-    @model_validator(mode="after")
-    def _stays_on_loopback(self) -> ServingSpec:
-        if self.host not in ("127.0.0.1", "::1", "localhost") and not self.insecure:
-            reason = f"{shown(self.host)} is not loopback: set insecure: true to allow it"
-            raise refusal(reason, below=["host"])
-        return self
-
-
-class RolloutSpec(Strict):
-    """The ``rollout`` section: the canary's steps, in percent, and how long it bakes.
-
-    ``probe`` lets the loop replay held-out rows through the public route, so that a rollout has
-    evidence where there is no traffic yet. Without it a rollout with no traffic holds.
-    """
-
-    steps: tuple[float, ...] = (10.0, 50.0, 100.0)
-    step_seconds: float = Field(default=0.5, ge=0)
-    min_requests: int = Field(default=50, ge=1)
-    max_wait_seconds: float = Field(default=30.0, ge=0)
-    bake_seconds: float = Field(default=60.0, ge=0)
-    max_error_rate: float = Field(default=0.01, ge=0, le=1)
-    probe: bool = True
-
-    @field_validator("steps")
-    @classmethod
-    def _steps_grow_to_all(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
-        if not steps or steps[-1] != 100 or steps[0] <= 0 or list(steps) != sorted(set(steps)):
-            raise ValueError("must grow, above 0, and end at 100")
-        return steps
 
 
 class BusinessValueSpec(Strict):

@@ -15,6 +15,10 @@ class TrafficSplit:
 
     ``epoch`` orders splits: an older epoch is refused. ``stable`` is where traffic returns when the
     lease of ``lease_until`` (Unix seconds; None for a settled split) runs out.
+
+    ``shadow`` names a version that is sent a copy of ``shadow_percent`` of the stable version's
+    requests; its answers reach nobody. ``by_session`` keeps a session on its version by splitting
+    only requests that carry ``x-session-id``; all others go to stable (an A/B test).
     """
 
     model: str
@@ -22,6 +26,9 @@ class TrafficSplit:
     stable: str
     epoch: int
     lease_until: float | None = None
+    shadow: str | None = None
+    shadow_percent: float = 0.0
+    by_session: bool = False
 
 
 @dataclass(frozen=True, slots=True)

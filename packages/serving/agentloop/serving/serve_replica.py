@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ray import serve
 
+from agentloop.contracts.spec import AutoscaleSpec
 from agentloop.lifecycle.bundle import ModelBundle, open_bundle
 from agentloop.serving.onnx_predictor import OnnxPredictor
 from agentloop.serving.ports import ObserverFactory
@@ -26,7 +27,7 @@ class ReplicaSettings:
     digest: str
     version: str
     cpus: float = 0.2
-    replicas: int = 1
+    replicas: int | AutoscaleSpec = 1
     max_body_bytes: int = 8_000_000
 
 
@@ -78,6 +79,17 @@ def blank_columns(bundle: ModelBundle, rows: int) -> dict[str, Any]:
     }
 
 
+def _scale(replicas: int | AutoscaleSpec) -> dict[str, Any]:
+    if isinstance(replicas, int):
+        return {"num_replicas": replicas}
+    scaling = {
+        "min_replicas": replicas.min,
+        "max_replicas": replicas.max,
+        "target_ongoing_requests": replicas.target_ongoing,
+    }
+    return {"autoscaling_config": scaling}
+
+
 def build_application(
     settings: ReplicaSettings, observer_factory: ObserverFactory | None
 ) -> serve.Application:
@@ -85,7 +97,7 @@ def build_application(
     deployment = serve.deployment(
         ModelReplica,
         name="replica",
-        num_replicas=settings.replicas,
+        **_scale(settings.replicas),
         ray_actor_options={"num_cpus": settings.cpus},
         max_ongoing_requests=256,
         health_check_period_s=2.0,
