@@ -30,7 +30,10 @@
     │   ├── RolloutConflict  62
     │   ├── StaleEpoch       63
     │   ├── ModelNotServed   64
-    │   └── RequestRejected  65
+    │   ├── RequestRejected  65
+    │   ├── RolloutOvertaken 66
+    │   ├── NoRollout        67
+    │   └── PlanOutdated     68
     ├── ClusterError         70
     │   ├── PortInUse        71
     │   ├── StaleCluster     72
@@ -90,8 +93,11 @@ from agentloop.contracts.platform_errors import (
 from agentloop.contracts.serving_errors import (
     DeploymentError,
     ModelNotServed,
+    NoRollout,
+    PlanOutdated,
     RequestRejected,
     RolloutConflict,
+    RolloutOvertaken,
     ServingError,
     StaleEpoch,
 )
@@ -118,12 +124,15 @@ __all__ = [
     "ModelNotReproduced",
     "ModelNotServed",
     "MonitoringError",
+    "NoRollout",
     "NothingNew",
+    "PlanOutdated",
     "PortInUse",
     "QueryRefused",
     "RemoteForbidden",
     "RequestRejected",
     "RolloutConflict",
+    "RolloutOvertaken",
     "SchemaMismatch",
     "ServingError",
     "SourceNotFound",

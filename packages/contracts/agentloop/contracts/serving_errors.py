@@ -86,3 +86,55 @@ class RequestRejected(ServingError):
     @property
     def summary(self) -> str:
         return f"The request was rejected ({self.status}): {self.reason}."
+
+
+@dataclass(eq=False)
+class RolloutOvertaken(ServingError):
+    """Raised in the process that was running a rollout and has lost its say."""
+
+    model: str
+    version: str
+    reason: str
+    exit_code: ClassVar[int] = 66
+    kept: str = "What the newer controller decided stays."
+
+    @property
+    def summary(self) -> str:
+        return f"The rollout of {self.model} {self.version} was taken over: {self.reason}."
+
+    @property
+    def next_step(self) -> str:  # type: ignore[override]
+        return f"agentloop rollout status {self.model}"
+
+
+@dataclass(eq=False)
+class NoRollout(ServingError):
+    """Nothing is under way that could be paused, resumed or aborted."""
+
+    model: str
+    reason: str
+    next_step: str = "agentloop rollout history"
+    exit_code: ClassVar[int] = 67
+    kept: str = "Traffic was left as it is."
+
+    @property
+    def summary(self) -> str:
+        return f"No rollout of '{self.model}' is under way: {self.reason}."
+
+
+@dataclass(eq=False)
+class PlanOutdated(ServingError):
+    """A saved plan that no longer fits what is served, or is no plan."""
+
+    model: str
+    reason: str
+    exit_code: ClassVar[int] = 68
+    kept: str = "Nothing was started."
+
+    @property
+    def summary(self) -> str:
+        return f"The plan for {self.model} cannot be applied: {self.reason}."
+
+    @property
+    def next_step(self) -> str:  # type: ignore[override]
+        return f"agentloop rollout plan {self.model} --json > plan.json"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-DeploymentStatus = Literal["completed", "held", "rolled_back", "failed"]
+DeploymentStatus = Literal["completed", "held", "rolled_back", "aborted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
