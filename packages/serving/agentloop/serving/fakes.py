@@ -21,7 +21,7 @@ Key = tuple[str, str]
 class MemoryPlane:
     """A ServingPlane over ``store``. ``broken`` versions never become ready."""
 
-    url = "http://127.0.0.1:8700"
+    url = inside_url = "http://127.0.0.1:8700"
 
     def __init__(
         self,

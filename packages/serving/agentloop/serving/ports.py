@@ -71,6 +71,10 @@ class ServingPlane(Protocol):
     def url(self) -> str:
         """The public base URL. Raises ModelNotServed when the plane is down."""
 
+    @property
+    def inside_url(self) -> str:
+        """The base URL for the loop's own processes: no key, no TLS. Raises ModelNotServed."""
+
     def provision(self, staged: StagedVersion) -> None:
         """Start the version's replicas unless they run; does not wait for them."""
 

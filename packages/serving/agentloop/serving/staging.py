@@ -52,7 +52,7 @@ class Staging:
         await asyncio.to_thread(self._plane.provision, staged)
         await asyncio.to_thread(self._plane.reconcile)
         await self._until_ready(staged)
-        url = self._plane.url + private_path(mv.model, mv.version)
+        url = self._plane.inside_url + private_path(mv.model, mv.version)
         return StagedModel(mv.model, mv.version, url)
 
     async def restore(self) -> tuple[str, ...]:
