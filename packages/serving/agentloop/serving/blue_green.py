@@ -101,6 +101,8 @@ class BlueGreenDeployment:
             raise  # a newer controller, or the edge's lease, has decided: touch nothing
         except Exception as error:
             raise await self._failed(rollout, error) from error
+        finally:
+            self._rollout = None
         metrics = {**self._metrics(), "seconds": self._clock() - started}
         if judgement.verdict == "promote":
             await self.complete_rollout(green)

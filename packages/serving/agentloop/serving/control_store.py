@@ -6,82 +6,41 @@ them. Every split carries an epoch; a store refuses one that is not newer than w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
-from agentloop.contracts.errors import RolloutConflict, StaleEpoch
 from agentloop.contracts.traffic import TrafficSplit
+from agentloop.serving.control_nouns import (
+    Bake,
+    EdgeAddress,
+    Order,
+    Progress,
+    Rollout,
+    RolloutEvent,
+    RolloutState,
+    StagedVersion,
+    adopt,
+    check_epoch,
+    check_fence,
+    superseded,
+)
 
-RolloutState = Literal["running", "completed", "held", "rolled_back", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class StagedVersion:
-    """A version that has, or is getting, replicas. ``approved``: a signed report was verified.
-
-    ``retiring`` versions are out of the edge and about to lose their replicas.
-    """
-
-    model: str
-    version: str
-    bundle_path: str
-    digest: str
-    approved: bool = False
-    retiring: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Bake:
-    """An old version kept warm at weight 0 until ``deadline`` (Unix seconds)."""
-
-    model: str
-    version: str
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """One deployment. It is alive while ``state`` is running and ``lease_until`` is ahead."""
-
-    deployment_id: str
-    model: str
-    version: str
-    state: RolloutState
-    started_at: float
-    lease_until: float
-    previous: str | None = None
-    reasons: tuple[str, ...] = ()
-
-    def is_live(self, now: float) -> bool:
-        return self.state == "running" and self.lease_until > now
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutEvent:
-    """One line of a rollout's log: what was intended, took effect, or ended."""
-
-    at: float
-    model: str
-    deployment_id: str
-    kind: Literal["intent", "effect", "done"]
-    action: str
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeAddress:
-    """Where the serving plane listens. ``serve_port`` is Serve's own proxy, behind the edge."""
-
-    host: str
-    port: int
-    serve_port: int
-
-    @property
-    def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+__all__ = [
+    "Bake",
+    "ControlStore",
+    "EdgeAddress",
+    "MemoryControlStore",
+    "Order",
+    "Progress",
+    "Rollout",
+    "RolloutEvent",
+    "RolloutState",
+    "StagedVersion",
+    "adopt",
+    "check_epoch",
+    "check_fence",
+    "superseded",
+]
 
 
 class ControlStore(Protocol):
@@ -104,40 +63,22 @@ class ControlStore(Protocol):
     def remove_bake(self, model: str, version: str) -> None: ...
     def claim(self, rollout: Rollout, now: float) -> Rollout:
         """Start ``rollout``, or take over an unfinished one of the same version (its
-        ``deployment_id`` and ``previous`` stay). Raises RolloutConflict while another version's
-        rollout is live."""
+        ``deployment_id`` and ``previous`` stay, its ``fence`` grows). Raises RolloutConflict while
+        another version's rollout is live; one that is not, ends here."""
 
-    def put_rollout(self, rollout: Rollout) -> None: ...
+    def put_rollout(self, rollout: Rollout) -> None:
+        """Raises RolloutOvertaken, by ``check_fence``."""
+
     def rollouts(self, model: str) -> tuple[Rollout, ...]:
         """Oldest first."""
 
+    def order(self, model: str) -> Order | None: ...
+    def put_order(self, order: Order) -> None: ...
+    def remove_order(self, model: str) -> None: ...
+    def progress(self, model: str) -> Progress | None: ...
+    def put_progress(self, progress: Progress) -> None: ...
     def record(self, event: RolloutEvent) -> None: ...
     def events(self, model: str) -> tuple[RolloutEvent, ...]: ...
-
-
-def adopt(active: Rollout | None, asked: Rollout, now: float) -> Rollout:
-    """What a claim gives while ``active`` is the model's last rollout. Raises RolloutConflict."""
-    if active is None or active.state != "running":
-        return asked
-    if active.version == asked.version:
-        return Rollout(
-            active.deployment_id,
-            active.model,
-            active.version,
-            "running",
-            active.started_at,
-            asked.lease_until,
-            active.previous,
-        )
-    if active.is_live(now):
-        raise RolloutConflict(asked.model, active.version, asked.version)
-    return asked
-
-
-def check_epoch(current: TrafficSplit | None, offered: TrafficSplit) -> None:
-    """Raises StaleEpoch unless ``offered`` is newer."""
-    if current is not None and offered.epoch <= current.epoch:
-        raise StaleEpoch(offered.model, offered.epoch, current.epoch)
 
 
 class MemoryControlStore:
@@ -149,6 +90,8 @@ class MemoryControlStore:
         self._splits: dict[str, TrafficSplit] = {}
         self._bakes: dict[tuple[str, str], Bake] = {}
         self._rollouts: dict[str, Rollout] = {}
+        self._orders: dict[str, Order] = {}
+        self._progress: dict[str, Progress] = {}
         self._events: list[RolloutEvent] = []
         self._lock = Lock()
 
@@ -190,15 +133,35 @@ class MemoryControlStore:
     def claim(self, rollout: Rollout, now: float) -> Rollout:
         with self._lock:
             past = self.rollouts(rollout.model)
-            claimed = adopt(past[-1] if past else None, rollout, now)
+            last = past[-1] if past else None
+            claimed = adopt(last, rollout, now)
+            if (ended := superseded(last, claimed, now)) is not None:
+                self._rollouts[ended.deployment_id] = ended
             self._rollouts[claimed.deployment_id] = claimed
             return claimed
 
     def put_rollout(self, rollout: Rollout) -> None:
-        self._rollouts[rollout.deployment_id] = rollout
+        with self._lock:
+            check_fence(self._rollouts.get(rollout.deployment_id), rollout)
+            self._rollouts[rollout.deployment_id] = rollout
 
     def rollouts(self, model: str) -> tuple[Rollout, ...]:
         return tuple(r for r in self._rollouts.values() if r.model == model)
+
+    def order(self, model: str) -> Order | None:
+        return self._orders.get(model)
+
+    def put_order(self, order: Order) -> None:
+        self._orders[order.model] = order
+
+    def remove_order(self, model: str) -> None:
+        self._orders.pop(model, None)
+
+    def progress(self, model: str) -> Progress | None:
+        return self._progress.get(model)
+
+    def put_progress(self, progress: Progress) -> None:
+        self._progress[progress.model] = progress
 
     def record(self, event: RolloutEvent) -> None:
         self._events.append(event)

@@ -15,11 +15,15 @@ from agentloop.contracts.traffic import TrafficSplit
 from agentloop.serving.control_store import (
     Bake,
     EdgeAddress,
+    Order,
+    Progress,
     Rollout,
     RolloutEvent,
     StagedVersion,
     adopt,
     check_epoch,
+    check_fence,
+    superseded,
 )
 
 BUSY_TIMEOUT_S = 10.0
@@ -95,16 +99,41 @@ class SqliteControlStore:
     def claim(self, rollout: Rollout, now: float) -> Rollout:
         with self._write() as db:
             past = _select(db, "rollout", Rollout, rollout.model)
-            claimed = adopt(past[-1] if past else None, rollout, now)
+            last = past[-1] if past else None
+            claimed = adopt(last, rollout, now)
+            if (ended := superseded(last, claimed, now)) is not None:
+                _put(db, "rollout", ended.model, ended.deployment_id, ended)
             _put(db, "rollout", claimed.model, claimed.deployment_id, claimed)
             return claimed
 
     def put_rollout(self, rollout: Rollout) -> None:
         with self._write() as db:
+            past = _select(db, "rollout", Rollout, rollout.model)
+            known = [r for r in past if r.deployment_id == rollout.deployment_id]
+            check_fence(known[0] if known else None, rollout)
             _put(db, "rollout", rollout.model, rollout.deployment_id, rollout)
 
     def rollouts(self, model: str) -> tuple[Rollout, ...]:
         return self._read("rollout", Rollout, model)
+
+    def order(self, model: str) -> Order | None:
+        found = self._read("order", Order, model)
+        return found[0] if found else None
+
+    def put_order(self, order: Order) -> None:
+        with self._write() as db:
+            _put(db, "order", order.model, "", order)
+
+    def remove_order(self, model: str) -> None:
+        self._delete("order", model, "")
+
+    def progress(self, model: str) -> Progress | None:
+        found = self._read("progress", Progress, model)
+        return found[0] if found else None
+
+    def put_progress(self, progress: Progress) -> None:
+        with self._write() as db:
+            _put(db, "progress", progress.model, "", progress)
 
     def record(self, event: RolloutEvent) -> None:
         with self._write() as db:
@@ -112,6 +141,8 @@ class SqliteControlStore:
             db.execute("INSERT INTO events (model, body) VALUES (?, ?)", (event.model, body))
 
     def events(self, model: str) -> tuple[RolloutEvent, ...]:
+        if not self._path.exists():
+            return ()
         with self._connect() as db:
             rows = db.execute("SELECT body FROM events WHERE model = ? ORDER BY seq", (model,))
             return tuple(from_dict(RolloutEvent, json.loads(body)) for (body,) in rows)
