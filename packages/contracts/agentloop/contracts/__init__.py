@@ -13,13 +13,16 @@ from agentloop.contracts.data import (
 )
 from agentloop.contracts.errors import (
     AgentLoopError,
+    ApiKeyRefused,
     ArtifactUnverified,
+    CertificateUnusable,
     ClusterError,
     DataError,
     DataQualityError,
     DataVersionNotFound,
     DeploymentError,
     DiskFull,
+    EdgeExposed,
     EmptySource,
     ForeignCluster,
     GateRejected,
@@ -90,16 +93,20 @@ from agentloop.contracts.spec import (
 from agentloop.contracts.spec_file import load_spec, parse_spec
 from agentloop.contracts.traffic import (
     DeploymentResult,
+    ShadowCounts,
     StagedModel,
     TrafficSplit,
+    VersionEvidence,
     VersionTraffic,
 )
 
 __all__ = [
     "AgentLoopError",
+    "ApiKeyRefused",
     "ArtifactUnverified",
     "BatchValidation",
     "CallableSource",
+    "CertificateUnusable",
     "Check",
     "ChecksSpec",
     "ClusterError",
@@ -120,6 +127,7 @@ __all__ = [
     "DeploymentResult",
     "DiskFull",
     "DriftReport",
+    "EdgeExposed",
     "EmptySource",
     "FileSource",
     "Finding",

@@ -33,7 +33,10 @@
     │   ├── RequestRejected  65
     │   ├── RolloutOvertaken 66
     │   ├── NoRollout        67
-    │   └── PlanOutdated     68
+    │   ├── PlanOutdated     68
+    │   ├── EdgeExposed      69
+    │   ├── CertificateUnusable 74
+    │   └── ApiKeyRefused    75
     ├── ClusterError         70
     │   ├── PortInUse        71
     │   ├── StaleCluster     72
@@ -62,6 +65,11 @@ from agentloop.contracts.data_errors import (
     SourceUnreadable,
     TargetMissing,
     VersioningFailed,
+)
+from agentloop.contracts.edge_errors import (
+    ApiKeyRefused,
+    CertificateUnusable,
+    EdgeExposed,
 )
 from agentloop.contracts.error_base import (
     AgentLoopError,
@@ -108,13 +116,16 @@ from agentloop.contracts.spec_errors import (
 
 __all__ = [
     "AgentLoopError",
+    "ApiKeyRefused",
     "ArtifactUnverified",
+    "CertificateUnusable",
     "ClusterError",
     "DataError",
     "DataQualityError",
     "DataVersionNotFound",
     "DeploymentError",
     "DiskFull",
+    "EdgeExposed",
     "EmptySource",
     "ForeignCluster",
     "GateRejected",
