@@ -53,8 +53,47 @@ class DeploymentResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowCounts:
+    """How a version answered copies of requests beside the version that answered the client.
+
+    ``compared`` requests were answered by both, ``disagreed`` is the sum of the shares of their
+    rows that differed; ``failed`` got a 5xx or no answer in time, ``dropped`` were never sent.
+    """
+
+    compared: int = 0
+    disagreed: float = 0.0
+    failed: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VersionEvidence:
+    """What a version's replicas counted themselves; it grows until the edge's actor restarts.
+
+    ``latency`` holds answers by bucket k, which took (2^((k-1)/8), 2^(k/8)] ms. ``predictions``
+    are live requests by predicted class or bin, each spread over its rows; ``shadows`` is by the
+    version that was sent the copies. ``right`` of ``labelled`` predictions were true.
+    """
+
+    answers: int = 0
+    failures: int = 0
+    latency: Mapping[int, int] = field(default_factory=dict)
+    predictions: Mapping[str, float] = field(default_factory=dict)
+    shadows: Mapping[str, ShadowCounts] = field(default_factory=dict)
+    labelled: float = 0.0
+    right: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class VersionTraffic:
-    """What the edge counted for one version since it was staged."""
+    """What the edge counted for one version since it was staged.
+
+    ``requests`` and ``errors`` are of first tries, so a request that no version can answer is not
+    also held against the one that was asked in the second place; ``rescued`` of the errors were
+    asked again of another version. ``dealt`` requests were dealt in turn by weight, second tries
+    included, and ``dealt_errors`` of them failed at the first; sessions are in neither. None: the
+    edge cannot tell.
+    """
 
     version: str
     weight: float
@@ -63,3 +102,6 @@ class VersionTraffic:
     rescued: int = 0
     ready: bool = False
     mean_ms: float | None = None
+    dealt: int | None = None
+    dealt_errors: int = 0
+    evidence: VersionEvidence = VersionEvidence()
