@@ -1,126 +1,183 @@
 """Promote, hold or roll back a canary: a pure decision that stays valid however often it is asked.
 
-Two one-sided e-processes over the same evidence, each with half of the error budget:
-
-- **relative**: given a bad answer, under the null hypothesis it fell on the canary with
-  probability equal to its weight w (Lindon & Malek, arXiv 2011.03567), so daily cycles and weight
-  steps cancel. Against odds raised by θ the likelihood ratio of one bad answer is
-  θ^[canary] / (θ w + 1 − w); the mixture over θ is a martingale under the null.
-- **absolute**: the canary's error rate is at most ``max_error_rate`` = p0. Against p1 > p0 the
-  ratio of one answer is p1/p0 or (1 − p1)/(1 − p0); a supermartingale for every rate up to p0.
-
-By Ville's inequality each crosses 2/α with probability at most α/2, at any time.
+Each test is an e-process against "the canary is as good as it must be"; it rolls back when its
+evidence reaches the bound that its part of ``Limits.alpha`` sets. By Ville's inequality a version
+that keeps within all limits is ever rolled back with probability at most alpha, at whatever
+moments the judge is asked (Johari et al., "Always valid inference", arXiv 1512.04922; Lindon,
+Sanden & Shirikian, "Rapid regression detection in software deployments through sequential
+testing", arXiv 2205.14762). A promotion needs evidence too: the last step must refute that the
+canary is inferior, at ``Limits.beta``. Without traffic there is no evidence, and it holds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from agentloop.contracts.spec import RolloutSpec
+from agentloop.serving.canary_evidence import (
+    ALPHA,
+    SPLIT_ALPHA,
+    Dealt,
+    Evidence,
+    Finding,
+    Judgement,
+    LatencyWindow,
+    Limits,
+    PredictionBlock,
+    Verdict,
+)
+from agentloop.serving.judge_errors import (
+    canary_errors,
+    error_findings,
+    error_numbers,
+    not_inferior,
+)
+from agentloop.serving.judge_labels import label_findings, label_numbers
+from agentloop.serving.judge_latency import (
+    latency_findings,
+    latency_numbers,
+    not_slow,
+    slow_answers,
+)
+from agentloop.serving.judge_predictions import prediction_findings, prediction_numbers
+from agentloop.serving.judge_shadow import agrees, shadow_counts, shadow_findings, shadow_numbers
+from agentloop.serving.judge_split import split_evidence
 
-ALPHA = 0.01
-_ODDS = (1.5, 2.0, 4.0, 8.0, 32.0, 1000.0)
-_RATE_FACTORS = (2.0, 4.0, 16.0)
-_HIGH_RATES = (0.5, 0.99)
+__all__ = [
+    "ALPHA",
+    "Dealt",
+    "Evidence",
+    "Judgement",
+    "LatencyWindow",
+    "Limits",
+    "PredictionBlock",
+    "Verdict",
+    "judge",
+]
 
-Verdict = Literal["promote", "hold", "rollback"]
+# With an error seen, more answers are needed to tell bad luck from a bad version.
+DOUBT_ANSWERS = 20
+# Findings without a rate of their own to look at are in doubt from this part of their bound on.
+DOUBT = 0.5
+SPLIT_BOUND = -math.log(SPLIT_ALPHA)
+CERTAIN = 1e6
+# These compare with the stable version by way of the weights, so they rest on the router.
+_BY_WEIGHT = ("errors_relative",)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the edge counted while the canary's weight was ``weight`` (share in [0, 1]).
+def judge(steps: Sequence[Evidence], limits: Limits, final: bool | None = None) -> Judgement:
+    """Judge on the evidence of all ``steps`` so far; the last is the current one.
 
-    Errors count every 5xx and failed connection, those rescued on stable included.
+    ``final``: a promotion now ends the comparison, so it must be earned; None where the canary
+    has all the traffic. A step at weight 0 is judged on copies of stable's requests.
     """
-
-    weight: float
-    canary_requests: int
-    canary_errors: int
-    stable_requests: int
-    stable_errors: int
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """``min_requests`` is what the canary must have answered in the current step."""
-
-    min_requests: int
-    max_error_rate: float
-    alpha: float = ALPHA
-
-    @classmethod
-    def of(cls, spec: RolloutSpec) -> Limits:
-        return cls(spec.min_requests, spec.max_error_rate)
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    verdict: Verdict
-    reasons: tuple[str, ...]
+    findings = _findings(steps, limits)
+    split = split_evidence(steps)
+    numbers = _numbers(steps, limits, findings, split)
+    line = summary(numbers)
+    guilty = [f for f in findings if f.log_e >= limits.bound(f.test)]
+    certain = [f for f in guilty if f.test not in _BY_WEIGHT]
+    if certain:
+        return Judgement("rollback", (certain[0].claim, line), numbers)
+    if split >= SPLIT_BOUND:
+        # Such evidence is worth nothing, for or against: the rollout holds until it is given up.
+        return Judgement("hold", ("the router does not split as it should", line), numbers)
+    if guilty:
+        return Judgement("rollback", (guilty[0].claim, line), numbers)
+    if final is None:
+        final = bool(steps) and steps[-1].weight >= 1
+    missing, wanted = _missing(steps, limits, findings, final)
+    if missing:
+        return Judgement("hold", (missing, line), numbers, wanted)
+    proof = "it is not inferior" if final else "no evidence against the canary"
+    return Judgement("promote", (proof, line), numbers)
 
 
-def judge(steps: Sequence[Evidence], limits: Limits) -> Judgement:
-    """Judge on the evidence of all ``steps`` so far; the last is the current one."""
-    requests = sum(step.canary_requests for step in steps)
-    errors = sum(step.canary_errors for step in steps)
-    threshold = math.log(2 / limits.alpha)
-    relative = relative_evidence(steps)
-    absolute = absolute_evidence(requests, errors, limits.max_error_rate)
-    numbers = (
-        f"canary: {errors} errors in {requests} requests; stable: "
-        f"{sum(s.stable_errors for s in steps)} in {sum(s.stable_requests for s in steps)}; "
-        f"log evidence {relative:.1f} (relative), {absolute:.1f} (absolute), "
-        f"alarm at {threshold:.1f}"
+def _findings(steps: Sequence[Evidence], limits: Limits) -> tuple[Finding, ...]:
+    return (
+        *error_findings(steps, limits),
+        *latency_findings(steps, limits),
+        *shadow_findings(steps, limits),
+        *prediction_findings(steps, limits),
+        *label_findings(steps, limits),
     )
-    if relative >= threshold:
-        return Judgement("rollback", ("errors fall on the canary beyond its weight", numbers))
-    if absolute >= threshold:
-        limit = f"the canary's error rate is above {limits.max_error_rate:.2%}"
-        return Judgement("rollback", (limit, numbers))
-    seen = steps[-1].canary_requests if steps else 0
-    if seen < limits.min_requests:
-        waiting = f"{seen} of {limits.min_requests} requests on the canary in this step"
-        return Judgement("hold", (waiting, numbers))
+
+
+def _missing(
+    steps: Sequence[Evidence], limits: Limits, findings: Sequence[Finding], final: bool
+) -> tuple[str, int]:
+    """Why it cannot be promoted yet ("" where it can), and the answers that may change that."""
+    if not steps:
+        return "nothing was observed yet", limits.min_requests
+    if not steps[-1].ready:
+        return "no replica of the canary is ready", 0
+    seen, where = _seen(steps[-1])
+    needed = limits.needed(steps[-1].weight, final or steps[-1].weight <= 0)
+    if seen < needed:
+        return f"{seen} of {needed} {where} in this step", needed - seen
+    requests, errors = canary_errors(steps)
     if errors > limits.max_error_rate * requests:
-        doubt = "its errors are above the limit, though not yet beyond doubt"
-        return Judgement("hold", (doubt, numbers))
-    return Judgement("promote", ("no evidence against the canary", numbers))
+        return "its errors are above the limit, though not yet beyond doubt", DOUBT_ANSWERS
+    answers, slow = slow_answers(steps)
+    if limits.latency_budget_ms is not None and slow > limits.max_slow_rate * answers:
+        return "its slow answers are above the limit, though not yet beyond doubt", DOUBT_ANSWERS
+    doubtful = [f for f in findings if f.log_e >= DOUBT * limits.bound(f.test)]
+    if doubtful:
+        return f"it is not yet beyond doubt whether {doubtful[0].claim}", DOUBT_ANSWERS
+    return _unproven(steps, limits) if final else ("", 0)
 
 
-def relative_evidence(steps: Sequence[Evidence]) -> float:
-    """The log of the relative e-process; 0 without errors, or where there is nothing to compare."""
-    split = [step for step in steps if 0 < step.weight < 1]
-    logs = [
-        sum(
-            step.canary_errors * math.log(odds)
-            - (step.canary_errors + step.stable_errors)
-            * math.log(odds * step.weight + 1 - step.weight)
-            for step in split
-        )
-        for odds in _ODDS
-    ]
-    return _log_mean_exp(logs)
+def _seen(step: Evidence) -> tuple[int, str]:
+    if step.weight > 0:
+        return step.canary_requests, "requests on the canary"
+    counts = shadow_counts([step])
+    return counts.compared + counts.failed, "copies compared"
 
 
-def absolute_evidence(requests: int, errors: int, max_rate: float) -> float:
-    """The log of the absolute e-process; with a limit of 0 one error is proof."""
-    if max_rate >= 1:
-        return 0.0
-    if max_rate <= 0:
-        return math.inf if errors else 0.0
-    rates = {rate for factor in _RATE_FACTORS if (rate := max_rate * factor) < 0.99}
-    rates |= {rate for rate in _HIGH_RATES if rate > max_rate}
-    logs = [
-        errors * math.log(rate / max_rate)
-        + (requests - errors) * math.log((1 - rate) / (1 - max_rate))
-        for rate in sorted(rates)
-    ]
-    return _log_mean_exp(logs) if logs else 0.0
+def _unproven(steps: Sequence[Evidence], limits: Limits) -> tuple[str, int]:
+    """What keeps a promotion from being earned."""
+    proofs = [("fails", not_inferior(steps, limits))]
+    if limits.latency_budget_ms is not None:
+        if not slow_answers(steps)[0]:
+            return "no replica of the canary has told how long its answers took", DOUBT_ANSWERS
+        proofs.append(("is slow", not_slow(steps, limits)))
+    if limits.max_disagreement is not None and any(step.shadow for step in steps):
+        proofs.append(("disagrees", agrees(steps, limits)))
+    for what, (log_e, wanted) in proofs:
+        if log_e < limits.promotion_bound:
+            evidence = f"log evidence {log_e:.1f} of {limits.promotion_bound:.1f}"
+            return f"it is not proven that it {what} no more than it may: {evidence}", wanted
+    return "", 0
 
 
-def _log_mean_exp(logs: Sequence[float]) -> float:
-    highest = max(logs)
-    return highest + math.log(sum(math.exp(value - highest) for value in logs) / len(logs))
+def _numbers(
+    steps: Sequence[Evidence], limits: Limits, findings: Sequence[Finding], split: float
+) -> dict[str, float]:
+    numbers = error_numbers(steps, limits)
+    numbers |= latency_numbers(steps, limits)
+    numbers |= shadow_numbers(steps, limits)
+    numbers |= prediction_numbers(steps, limits)
+    numbers |= label_numbers(steps)
+    for finding in findings:
+        # What is certain (an error where none is allowed) is infinite, which JSON cannot say.
+        numbers[f"log_e_{finding.test}"] = min(finding.log_e, CERTAIN)
+        numbers[f"bound_{finding.test}"] = limits.bound(finding.test)
+    numbers["log_e_not_inferior"] = not_inferior(steps, limits)[0]
+    numbers["bound_not_inferior"] = limits.promotion_bound
+    numbers["log_e_split"] = split
+    numbers["bound_split"] = SPLIT_BOUND
+    return numbers
+
+
+def summary(numbers: dict[str, float]) -> str:
+    """The numbers in one line: every decision shows what it rests on."""
+    tests = [name.removeprefix("log_e_") for name in numbers if name.startswith("log_e_")]
+    evidence = ", ".join(
+        f"{test.replace('_', ' ')} {numbers[f'log_e_{test}']:.1f}/{numbers[f'bound_{test}']:.1f}"
+        for test in tests
+    )
+    return (
+        f"canary: {numbers['canary_errors']:.0f} errors in {numbers['canary_requests']:.0f} "
+        f"requests; stable: {numbers['stable_errors']:.0f} in {numbers['stable_requests']:.0f}; "
+        f"log evidence/bound: {evidence}"
+    )
