@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from agentloop.contracts import RequestRejected
 from agentloop.lifecycle import InputColumn, Signature
+from agentloop.serving.inference_request import InferenceRequest
 from agentloop.serving.invocations import decode_invocations, encode_invocations
 from agentloop.serving.json_body import parse_object
-from agentloop.serving.oip import decode_infer, encode_infer, model_metadata
+from agentloop.serving.oip import InferDecoder, model_metadata
+from agentloop.serving.oip_answer import AnswerEncoder
 
 MIXED = Signature(
     "m", "binary", (InputColumn("x", "FP64"), InputColumn("c", "BYTES")), "y", ("no", "yes")
@@ -21,6 +23,10 @@ MIXED = Signature(
 NUMERIC = Signature(
     "m", "regression", (InputColumn("x", "FP64"), InputColumn("z", "FP64")), "y", ()
 )
+
+
+def decode_infer(raw, signature, header_length=None):
+    return InferDecoder(signature).decode(raw, header_length)
 
 
 def tensor(name, data, shape=None, datatype="FP64"):
@@ -134,7 +140,12 @@ def test_bad_mlflow_bodies_are_refused(payload):
 
 def test_answers_hold_labels_and_probabilities():
     scores = np.array([[0.25, 0.75]], np.float32)
-    answer = json.loads(encode_infer(MIXED, "0.1.0", np.array(["yes"], object), scores, "7"))
+    request = InferenceRequest({}, 1, "7")
+    body, json_length = AnswerEncoder(MIXED, "0.1.0").encode(
+        np.array(["yes"], object), scores, request
+    )
+    answer = json.loads(body)
+    assert json_length is None
     assert answer["id"] == "7"
     assert [output["data"] for output in answer["outputs"]] == [["yes"], [0.25, 0.75]]
     assert answer["outputs"][1]["shape"] == [1, 2]
@@ -142,7 +153,8 @@ def test_answers_hold_labels_and_probabilities():
 
 def test_regression_answers_one_value_a_row():
     values = np.array([1.5, 2.5])
-    answer = json.loads(encode_infer(NUMERIC, "0.1.0", values, values[:, None], None))
+    body, _ = AnswerEncoder(NUMERIC, "0.1.0").encode(values, values[:, None])
+    answer = json.loads(body)
     assert answer["outputs"] == [
         {"name": "value", "datatype": "FP64", "shape": [2], "data": [1.5, 2.5]}
     ]

@@ -20,13 +20,14 @@ from agentloop.lifecycle.features import (
     to_texts,
 )
 from agentloop.lifecycle.text_features import TextEncoder
+from agentloop.serving.inference_request import MatrixColumns
 
 
 class FastFeatures:
     """``transform`` equals ``FeaturePipeline.transform``."""
 
     def __init__(self, pipeline: FeaturePipeline) -> None:
-        self._names = [feature.name for feature in pipeline.numeric]
+        self._names = tuple(feature.name for feature in pipeline.numeric)
         self._fill = np.array([feature.fill for feature in pipeline.numeric])
         self._mean = np.array([feature.mean for feature in pipeline.numeric])
         self._scale = np.array([feature.scale for feature in pipeline.numeric])
@@ -38,16 +39,15 @@ class FastFeatures:
 
     def transform(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """float32 (rows, width) from raw columns (rows,). Raises KeyError, ValueError."""
+        if isinstance(columns, MatrixColumns) and columns.names == self._names:
+            if len(self._names) == self._width:
+                return self._scaled(columns.matrix).astype(np.float32)
         first = next(iter(columns.values()))
         matrix = np.zeros((len(first), self._width), np.float32)
         start = len(self._names)
         if start:
             raw = np.stack([_floats(columns[name]) for name in self._names], axis=1)
-            missing = np.isnan(raw)
-            if missing.any():
-                raw = np.where(missing, self._fill, raw)
-            scaled = (raw - self._mean) / self._scale
-            matrix[:, :start] = np.clip(scaled, -CLIP_SIGMAS, CLIP_SIGMAS)
+            matrix[:, :start] = self._scaled(raw)
         for name, slots in self._slots:
             texts = to_texts(columns[name])
             if len(texts) == 1:
@@ -62,6 +62,17 @@ class FastFeatures:
             encoder.fill(matrix[:, start : start + width], columns[encoder.feature.name])
             start += width
         return matrix
+
+    def _scaled(self, raw: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        missing = np.isnan(raw)
+        if missing.any():
+            raw = np.where(missing, self._fill, raw)
+        scaled = raw - self._mean
+        scaled /= self._scale
+        # In place, and without np.clip's checks of its arguments.
+        np.maximum(scaled, -CLIP_SIGMAS, out=scaled)
+        np.minimum(scaled, CLIP_SIGMAS, out=scaled)
+        return scaled
 
 
 def _floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -1,6 +1,8 @@
 """MLflow's ``/invocations`` body forms, to the same columns as the V2 protocol. Pure.
 
-``dataframe_split``, ``dataframe_records``, ``inputs`` and TF Serving's ``instances``.
+``dataframe_split``, ``dataframe_records``, ``inputs`` and TF Serving's ``instances``, as MLflow's
+scoring server reads them: columns that the model does not know are ignored, so is an ``index``,
+and ``params`` of a model that takes none.
 """
 
 from __future__ import annotations
@@ -13,26 +15,21 @@ import orjson
 
 from agentloop.contracts.errors import RequestRejected
 from agentloop.lifecycle.bundle import InputColumn, Signature
+from agentloop.serving.inference_request import InferenceRequest, check_rows
 from agentloop.serving.json_body import parse_object
-from agentloop.serving.oip import (
-    InferenceRequest,
-    as_column,
-    check_rows,
-    refuse_missing,
-)
+from agentloop.serving.oip_tensors import as_column, refuse_missing
 
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 
 
 def decode_invocations(body: bytes, signature: Signature) -> InferenceRequest:
-    """Columns of an MLflow body; columns the model does not know are ignored, as MLflow does.
-
-    Raises RequestRejected (4xx) for whatever does not fit.
-    """
+    """Columns of an MLflow body. Raises RequestRejected (4xx) for whatever does not fit."""
     value = parse_object(body)
     forms = [form for form in FORMS if form in value]
     if len(forms) != 1:
         raise RequestRejected(400, f"the body needs exactly one of {', '.join(FORMS)}")
+    if type(value.get("params", {})) is not dict:
+        raise RequestRejected(400, "'params' must be an object")
     payload = value[forms[0]]
     inputs = signature.inputs
     if forms[0] == "dataframe_split":
@@ -46,6 +43,8 @@ def decode_invocations(body: bytes, signature: Signature) -> InferenceRequest:
     if forms[0] == "dataframe_records":
         raise RequestRejected(400, "'dataframe_records' must hold objects")
     names = [column.name for column in inputs]
+    if len(names) == 1 and not any(type(row) is list for row in payload):
+        payload = [[value] for value in payload]
     return _from_rows(names, payload, inputs)
 
 
@@ -81,12 +80,13 @@ def _from_rows(
 
 
 def _from_records(rows: list[Any], inputs: tuple[InputColumn, ...]) -> InferenceRequest:
+    """A column that some rows leave out is null there, as in a data frame of such records."""
     count = check_rows(len(rows))
     if not all(type(row) is dict for row in rows):
         raise RequestRejected(400, "each row must be an object")
-    for row in rows:
-        refuse_missing([column.name for column in inputs if column.name not in row])
-    columns = {c.name: as_column([row[c.name] for row in rows], c) for c in inputs}
+    seen = rows[0].keys() if count == 1 else set().union(*rows)
+    refuse_missing([column.name for column in inputs if column.name not in seen])
+    columns = {c.name: as_column([row.get(c.name) for row in rows], c) for c in inputs}
     return InferenceRequest(columns, count)
 
 

@@ -5,41 +5,59 @@ A framework would spend more on a request than the model does, so this is plain 
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import math
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from random import Random
 from typing import Any
 
 import numpy as np
-import orjson
 
 from agentloop.contracts.errors import RequestRejected
+from agentloop.contracts.spec_serving import BatchSpec
 from agentloop.lifecycle.bundle import Signature
+from agentloop.lifecycle.reference import ReferenceProfile
+from agentloop.serving.batching import Batcher
+from agentloop.serving.inference_request import InferenceRequest
 from agentloop.serving.invocations import decode_invocations, encode_invocations
-from agentloop.serving.oip import InferenceRequest, decode_infer, encode_infer, model_metadata
+from agentloop.serving.oip import InferDecoder
+from agentloop.serving.oip_answer import AnswerEncoder
 from agentloop.serving.ports import Observer, Predictor
+from agentloop.serving.replica_documents import (
+    JSON,
+    OCTETS,
+    Answer,
+    documents,
+    error_body,
+    find_document,
+)
+from agentloop.serving.request_body import BodyReader, check_content_type
+from agentloop.serving.trace_context import TraceContext, enter_trace
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Answer = tuple[int, bytes]
+Headers = Mapping[bytes, bytes]
 
 PROBE_HEADER = b"x-agentloop-probe"
-# Above this a prediction would keep the event loop from other requests for milliseconds.
-INLINE_ROWS = 256
-MAX_REASON = 500
+_JSON_LENGTH = b"inference-header-content-length"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_BUSY = (429, 503)
 _NOTHING: Mapping[str, Any] = {}
 _NO_LABELS = np.empty(0)
+_random = Random()
 
 log = logging.getLogger(__name__)
 
 
 class ReplicaApp:
-    """Serves one model version under whatever root path the server mounts it."""
+    """Serves one model version under whatever root path the server mounts it.
+
+    At most ``max_ongoing`` requests wait for their prediction: one more answers 429. ``reference``
+    gives the documentation its examples.
+    """
 
     def __init__(
         self,
@@ -48,28 +66,26 @@ class ReplicaApp:
         predictor: Predictor,
         observer: Observer | None,
         max_body_bytes: int,
+        *,
+        batch: BatchSpec = BatchSpec(),
+        max_ongoing: int = 256,
+        reference: ReferenceProfile | None = None,
     ) -> None:
         self._signature = signature
-        self._version = version
-        self._predictor = predictor
         self._observer = observer
-        self._max_body_bytes = max_body_bytes
+        self._decoder = InferDecoder(signature)
+        self._encoder = AnswerEncoder(signature, version)
+        self._batcher = Batcher(predictor, batch)
+        self._body = BodyReader(max_body_bytes)
+        self._max_ongoing = max_ongoing
+        self._ongoing = 0
+        self._version = (b"x-model-version", version.encode())
+        self._state = "ready"
+        self._documents = documents(signature, version, reference)
         model = f"/v2/models/{signature.model}"
-        own = f"{model}/versions/{version}"
-        metadata = orjson.dumps(model_metadata(signature, version))
-        live = orjson.dumps({"live": True})
-        ready = orjson.dumps({"ready": True, "model": signature.model, "version": version})
-        server = {"name": "agentloop", "version": version, "extensions": []}
-        self._documents: Mapping[str, bytes] = {
-            "/v2": orjson.dumps(server),
-            "/v2/health/live": live,
-            "/v2/health/ready": ready,
-            **dict.fromkeys((model, own), metadata),
-            **{f"{base}/ready": ready for base in (model, own)},
-        }
         self._endpoints: Mapping[str, str] = {
             f"{model}/infer": "infer",
-            f"{own}/infer": "infer",
+            f"{model}/versions/{version}/infer": "infer",
             "/invocations": "invocations",
         }
 
@@ -77,88 +93,95 @@ class ReplicaApp:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await self._lifespan(receive, send)
         else:  # no websockets here: refuse the handshake
             await send({"type": "websocket.close", "code": 1003})
 
+    def drain(self) -> None:
+        """Say that no more requests should come; those that do are answered all the same."""
+        if self._state == "ready":
+            self._state = "draining"
+
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        headers = dict(scope["headers"])
+        headers: Headers = dict(scope["headers"])
         request_id = _request_id(headers)
+        trace = _enter_trace(scope, headers)
         endpoint = self._endpoints.get(path)
         if endpoint is None or scope["method"] != "POST":
-            status, body = self._document(path, scope["method"], endpoint)
-            await self._answer(send, status, body, request_id)
+            ready = self._state == "ready"
+            answer = find_document(self._documents, path, scope["method"], endpoint, ready)
+            await self._answer(send, answer, request_id, trace)
             return
         started = time.perf_counter()
         request, labels = None, _NO_LABELS
         try:
             content = await self._read(headers, receive)
-            request = self._decode(endpoint, content)
+            request = self._decode(endpoint, headers, content)
             labels, scores = await self._predict(request)
-            body = (
-                encode_invocations(labels)
-                if endpoint == "invocations"
-                else encode_infer(self._signature, self._version, labels, scores, request.id)
-            )
-            status = 200
+            answer = self._encode(endpoint, labels, scores, request)
         except RequestRejected as error:
-            status, body = error.status, _error(error.reason)
+            answer = Answer(error.status, error_body(error.reason))
         except Exception:
-            log.exception("a prediction failed (request %s)", request_id)
-            status, body = 500, _error("the model could not answer; the replica's log says why")
-        await self._answer(send, status, body, request_id)
+            log.exception("a prediction failed (request %s, trace %s)", request_id, trace.trace_id)
+            reason = "the model could not answer; the replica's log says why"
+            answer = Answer(500, error_body(reason))
+        await self._answer(send, answer, request_id, trace)
         if PROBE_HEADER not in headers:
-            columns = request.columns if request is not None and status == 200 else _NOTHING
+            ok = answer.status == 200 and request is not None
+            columns = request.columns if ok and request is not None else _NOTHING
             seconds = time.perf_counter() - started
-            self._observe(
-                columns, labels if status == 200 else _NO_LABELS, seconds, status, endpoint
-            )
+            self._observe(columns, labels if ok else _NO_LABELS, seconds, answer.status, endpoint)
 
-    def _document(self, path: str, method: str, endpoint: str | None) -> Answer:
-        if endpoint is not None:
-            return 405, _error("use POST")
-        document = self._documents.get(path)
-        if document is None:
-            return 404, _error("there is nothing at this path")
-        return (200, document) if method in ("GET", "HEAD") else (405, _error("use GET"))
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        if self._state == "closed":
+            raise RequestRejected(503, "this replica is shutting down")
+        check_content_type(headers)
+        return await self._body.read(receive)
 
-    async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise RequestRejected(415, "compressed bodies are not accepted")
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise RequestRejected(400, "the client went away")
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise RequestRejected(413, f"the body is over {self._max_body_bytes} bytes")
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _decode(self, endpoint: str, content: bytes) -> InferenceRequest:
+    def _decode(self, endpoint: str, headers: Headers, content: bytes) -> InferenceRequest:
         if endpoint == "invocations":
             return decode_invocations(content, self._signature)
-        return decode_infer(content, self._signature)
+        return self._decoder.decode(content, headers.get(_JSON_LENGTH))
 
     async def _predict(self, request: InferenceRequest) -> tuple[Any, Any]:
-        if request.rows <= INLINE_ROWS:
-            return self._predictor.predict(request.columns)
-        return await asyncio.to_thread(self._predictor.predict, request.columns)
+        if self._batcher.runs_inline(request.rows):
+            return self._batcher.predict_now(request.columns)
+        if self._ongoing >= self._max_ongoing:
+            raise RequestRejected(429, f"{self._ongoing} requests are waiting at this replica")
+        self._ongoing += 1
+        try:
+            return await self._batcher.predict(request.columns, request.rows)
+        finally:
+            self._ongoing -= 1
 
-    async def _answer(self, send: Send, status: int, body: bytes, request_id: bytes) -> None:
+    def _encode(self, endpoint: str, labels: Any, scores: Any, request: InferenceRequest) -> Answer:
+        if endpoint == "invocations":
+            return Answer(200, encode_invocations(labels))
+        body, json_length = self._encoder.encode(labels, scores, request)
+        if json_length is None:
+            return Answer(200, body)
+        return Answer(200, body, OCTETS, ((_JSON_LENGTH, b"%d" % json_length),))
+
+    async def _answer(
+        self, send: Send, answer: Answer, request_id: bytes, trace: TraceContext
+    ) -> None:
         headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"x-model-version", self._version.encode()),
+            JSON if answer.content_type is None else answer.content_type,
+            (b"content-length", b"%d" % len(answer.body)),
+            self._version,
             (b"x-request-id", request_id),
+            (b"traceresponse", trace.parent),
+            *answer.headers,
         ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if answer.status in _BUSY:
+            headers.append((b"retry-after", b"%d" % self._retry_after()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _retry_after(self) -> int:
+        """Whole seconds until the requests that wait now should be done."""
+        return max(1, math.ceil(self._ongoing * self._batcher.seconds))
 
     def _observe(
         self, columns: Mapping[str, Any], labels: Any, seconds: float, status: int, endpoint: str
@@ -170,19 +193,28 @@ class ReplicaApp:
         except Exception:  # watching must never fail what is watched
             log.exception("the observer failed")
 
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                self._state = "closed"
+                self._batcher.close()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
 
-def _request_id(headers: Mapping[bytes, bytes]) -> bytes:
+
+def _request_id(headers: Headers) -> bytes:
     given = headers.get(b"x-request-id", b"")
-    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+    return given if _SANE_ID.fullmatch(given) else b"%032x" % _random.getrandbits(128)
 
 
-def _error(reason: str) -> bytes:
-    return orjson.dumps({"error": reason[:MAX_REASON]})
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+def _enter_trace(scope: Scope, headers: Headers) -> TraceContext:
+    parent = headers.get(b"traceparent")
+    if parent is None:
+        return enter_trace(None)
+    pairs = scope["headers"]
+    if sum(name == b"traceparent" for name, _ in pairs) > 1:
+        return enter_trace(None)
+    state = b",".join(value for name, value in pairs if name == b"tracestate")
+    return enter_trace(parent, state)

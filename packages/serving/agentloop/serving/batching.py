@@ -1,0 +1,195 @@
+"""Where a prediction runs, and with whom: adaptive micro-batching on the replica's event loop.
+
+A light model answers in the loop, on the spot: to wait for others would cost more than it saves
+(measured: a wait and its wake-up take as long as the network itself). A model of milliseconds runs
+in a thread, so that health checks are answered meanwhile; requests that come while it runs are
+predicted together next, with no wait added for one that is alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agentloop.contracts.spec_serving import BatchSpec
+from agentloop.serving.inference_request import Columns, join_columns
+from agentloop.serving.ports import Predictor
+
+# Above either, a prediction would keep the event loop from other requests for milliseconds.
+INLINE_ROWS = 256
+INLINE_SECONDS = 1e-3
+# How fast the averages follow: about the last ten predictions.
+_SHARE = 0.1
+# Rows together must be this much cheaper, or requests go alone; every so often it is tried again.
+_WORTH = 0.95
+_TRY_EVERY = 50
+
+Answer = tuple[npt.NDArray[Any], npt.NDArray[np.float32]]
+
+
+class _Waiting(NamedTuple):
+    columns: Columns
+    rows: int
+    answer: asyncio.Future[Answer]
+
+
+class Batcher:
+    """Predicts for the requests of one replica, in its event loop."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        spec: BatchSpec = BatchSpec(),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._predict = predictor.predict
+        self._spec = spec
+        self._clock = clock
+        self._queue: deque[_Waiting] = deque()
+        self._queued_rows = 0
+        self._full = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._gain = Gain()
+        self.seconds = 0.0
+        """What a prediction takes, on average of late."""
+
+    def runs_inline(self, rows: int) -> bool:
+        """Whether ``predict_now`` is the way for a request of so many rows."""
+        return rows <= INLINE_ROWS and self.seconds < INLINE_SECONDS and self._spec.mode != "on"
+
+    def predict_now(self, columns: Columns) -> Answer:
+        """Labels and scores, without giving the event loop away."""
+        started = self._clock()
+        answer = self._predict(columns)
+        self.seconds += _SHARE * (self._clock() - started - self.seconds)
+        return answer
+
+    async def predict(self, columns: Columns, rows: int) -> Answer:
+        """Labels and scores, when it is this request's turn; with others where that is faster."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._queue.append(_Waiting(columns, rows, answer))
+        self._queued_rows += rows
+        if self._queued_rows >= self._spec.max_rows:
+            self._full.set()
+        if self._worker is None:
+            # It starts when the requests that are ready in this turn of the loop are queued.
+            self._worker = loop.create_task(self._work())
+        return await answer
+
+    def close(self) -> None:
+        """Let the thread end when it has done what it was given."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+    async def _work(self) -> None:
+        try:
+            while self._queue:
+                await self._wait_for_more()
+                batch = self._take()
+                if batch:
+                    await self._run(batch)
+        finally:
+            self._worker = None
+
+    async def _wait_for_more(self) -> None:
+        if not self._spec.wait_ms or self._queued_rows >= self._spec.max_rows:
+            return
+        if self._spec.mode == "auto" and len(self._queue) == 1:
+            return  # alone: others can join while the next one runs
+        self._full.clear()
+        try:
+            await asyncio.wait_for(self._full.wait(), self._spec.wait_ms / 1000)
+        except TimeoutError:
+            pass
+
+    def _take(self) -> list[_Waiting]:
+        """The requests to predict next, oldest first: at most ``max_rows`` rows, or one request."""
+        together = self._spec.mode == "on" or (self._spec.mode == "auto" and self._gain.worth())
+        batch: list[_Waiting] = []
+        rows = 0
+        while self._queue and (not batch or together):
+            if batch and rows + self._queue[0].rows > self._spec.max_rows:
+                break
+            waiting = self._queue.popleft()
+            self._queued_rows -= waiting.rows
+            if not waiting.answer.done():  # its client may have gone away
+                batch.append(waiting)
+                rows += waiting.rows
+        return batch
+
+    async def _run(self, batch: list[_Waiting]) -> None:
+        rows = sum(waiting.rows for waiting in batch)
+        started = self._clock()
+        try:
+            labels, scores = await self._compute([waiting.columns for waiting in batch], rows)
+        except Exception as error:
+            await self._run_apart(batch, error)
+            return
+        seconds = self._clock() - started
+        self.seconds += _SHARE * (seconds / len(batch) - self.seconds)
+        self._gain.note(len(batch) > 1, seconds / rows)
+        start = 0
+        for waiting in batch:
+            end = start + waiting.rows
+            _settle(waiting, (labels[start:end], scores[start:end]))
+            start = end
+
+    async def _run_apart(self, batch: list[_Waiting], error: Exception) -> None:
+        """One request that the model fails on must not fail those beside it."""
+        if len(batch) == 1:
+            if not batch[0].answer.done():
+                batch[0].answer.set_exception(error)
+            return
+        for waiting in batch:
+            await self._run([waiting])
+
+    async def _compute(self, parts: list[Columns], rows: int) -> Answer:
+        if rows <= INLINE_ROWS and self.seconds < INLINE_SECONDS:
+            return self._predict(join_columns(parts))
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, "agentloop-predict")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: self._predict(join_columns(parts)))
+
+
+class Gain:
+    """Whether rows cost less together, by what they took alone and together of late."""
+
+    def __init__(self) -> None:
+        self._alone: float | None = None
+        self._together: float | None = None
+        self._since_tried = 0
+
+    def note(self, together: bool, seconds_a_row: float) -> None:
+        if together:
+            self._together = _follow(self._together, seconds_a_row)
+        else:
+            self._alone = _follow(self._alone, seconds_a_row)
+
+    def worth(self) -> bool:
+        """Unknown is worth a try, and a verdict is looked at again now and then."""
+        if self._alone is None or self._together is None:
+            return True
+        if self._together < _WORTH * self._alone:
+            return True
+        self._since_tried = (self._since_tried + 1) % _TRY_EVERY
+        return self._since_tried == 0
+
+
+def _follow(average: float | None, value: float) -> float:
+    return value if average is None else average + _SHARE * (value - average)
+
+
+def _settle(waiting: _Waiting, answer: Answer) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_result(answer)
