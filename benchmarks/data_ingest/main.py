@@ -19,6 +19,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+# What all benchmarks measure with.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "measuring"))
+
 from competitors import COMPETITORS
 from runner import Runner, Settings
 from summary import OURS

@@ -46,6 +46,21 @@ def memory_mb(pids: list[int]) -> float:
     return private + max(shared, sum(stores.values()) / (1 << 20))
 
 
+def resident_mb(pids: list[int]) -> float:
+    """Resident set size: a page that n of them share counts n times."""
+    total = 0.0
+    for pid in pids:
+        for line in _lines(PROC / str(pid) / "status"):
+            if line.startswith("VmRSS:"):
+                total += float(line.split()[1]) / 1024
+    return total
+
+
+def command_line(pid: int) -> str:
+    """Its arguments, or the title that it gave itself."""
+    return " ".join(" ".join(_lines(PROC / str(pid) / "cmdline")).split("\0")).strip()
+
+
 def available_mb() -> float:
     """Memory that the machine can still give."""
     for line in _lines(PROC / "meminfo"):

@@ -17,13 +17,13 @@ class NotInstalled(Exception):
 
 
 def python_of(environment: str, folder: Path) -> str:
-    """The interpreter with what ``peers/data_<environment>.txt`` lists; "" is the product's own.
+    """The interpreter with what ``peers/<environment>.txt`` lists; "" is the product's own.
 
     Made once, below ``folder``. Raises NotInstalled.
     """
     if not environment:
         return sys.executable
-    wanted = REQUIREMENTS / f"data_{environment}.txt"
+    wanted = REQUIREMENTS / f"{environment}.txt"
     digest = hashlib.sha256(wanted.read_bytes()).hexdigest()[:12]
     place = folder / "environments" / f"{environment}-{digest}"
     python = place / "bin" / "python"

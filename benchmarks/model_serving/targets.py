@@ -1,0 +1,28 @@
+"""A promise beside what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Target = dict[str, Any]
+
+
+def at_most(name: str, value: float, target: float, unit: str) -> Target:
+    return _target(name, value, target, unit, "at most", value <= target)
+
+
+def at_least(name: str, value: float, target: float, unit: str) -> Target:
+    return _target(name, value, target, unit, "at least", value >= target)
+
+
+def _target(
+    name: str, value: float, target: float, unit: str, direction: str, holds: bool
+) -> Target:
+    return {
+        "name": name,
+        "value": round(value, 4),
+        "target": target,
+        "unit": unit,
+        "direction": direction,
+        "holds": bool(holds),
+    }
