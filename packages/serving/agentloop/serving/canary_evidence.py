@@ -96,8 +96,9 @@ _SHARES = {
 class Limits:
     """``min_requests`` is what the canary must have answered at 100%, and in proportion before.
 
-    None: not judged. ``alpha`` bounds the chance that a version no worse than it may be is ever
-    rolled back, over the whole rollout and all tests together.
+    A promotion must be earned from ``final_weight`` on: the share before the one that leaves
+    nothing to compare with. None: not judged. ``alpha`` bounds the chance that a version no worse
+    than it may be is ever rolled back, over the whole rollout and all tests together.
     """
 
     min_requests: int
@@ -109,6 +110,7 @@ class Limits:
     max_prediction_shift: float | None = None
     max_accuracy_loss: float | None = None
     beta: float = BETA
+    final_weight: float = 1.0
 
     @classmethod
     def of(cls, spec: RolloutSpec) -> Limits:
@@ -120,6 +122,7 @@ class Limits:
             max_disagreement=spec.max_disagreement,
             max_prediction_shift=spec.max_prediction_shift,
             max_accuracy_loss=spec.max_accuracy_loss,
+            final_weight=(0.0, *spec.percents)[-2] / 100.0,
         )
 
     def bound(self, test: str) -> float:

@@ -68,8 +68,8 @@ _BY_WEIGHT = ("errors_relative",)
 def judge(steps: Sequence[Evidence], limits: Limits, final: bool | None = None) -> Judgement:
     """Judge on the evidence of all ``steps`` so far; the last is the current one.
 
-    ``final``: a promotion now ends the comparison, so it must be earned; None where the canary
-    has all the traffic. A step at weight 0 is judged on copies of stable's requests.
+    ``final``: a promotion now ends the comparison, so it must be earned; None: from the
+    ``final_weight`` of the limits on. A step at weight 0 is judged on copies of stable's requests.
     """
     findings = _findings(steps, limits)
     split = split_evidence(steps)
@@ -85,7 +85,8 @@ def judge(steps: Sequence[Evidence], limits: Limits, final: bool | None = None) 
     if guilty:
         return Judgement("rollback", (guilty[0].claim, line), numbers)
     if final is None:
-        final = bool(steps) and steps[-1].weight >= 1
+        # The edge's weights are integers, so a share is met to within half a percent.
+        final = bool(steps) and steps[-1].weight >= limits.final_weight - 0.005
     missing, wanted = _missing(steps, limits, findings, final)
     if missing:
         return Judgement("hold", (missing, line), numbers, wanted)

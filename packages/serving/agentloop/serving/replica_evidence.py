@@ -1,0 +1,69 @@
+"""What a replica does about a request once it is answered: count it, and copy it where asked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agentloop.lifecycle.bundle import ModelBundle, open_bundle
+from agentloop.serving.evidence_channel import EvidenceSender
+from agentloop.serving.prediction_bins import PredictionBins
+from agentloop.serving.shadowing import ShadowMirror
+
+PROBE_HEADER = b"x-agentloop-probe"
+SHADOW_HEADER = b"x-agentloop-shadow"
+_JSON_LENGTH = b"inference-header-content-length"
+
+log = logging.getLogger(__name__)
+
+
+class ReplicaEvidence:
+    """Called after each answer; never raises into the request's path."""
+
+    def __init__(self, sender: EvidenceSender, mirror: ShadowMirror | None = None) -> None:
+        self._sender = sender
+        self._mirror = mirror
+
+    def answered(
+        self,
+        headers: Mapping[bytes, bytes],
+        endpoint: str,
+        content: bytes,
+        labels: Sequence[Any],
+        seconds: float,
+        status: int,
+    ) -> None:
+        """``labels`` (rows,) are what was predicted, empty for a request that was refused."""
+        try:
+            self._sender.note(seconds, status, labels, PROBE_HEADER in headers)
+            if SHADOW_HEADER in headers and status == 200:
+                self._mirrored(headers, endpoint, content, labels)
+        except Exception:  # watching must never fail what is watched
+            log.exception("evidence was lost")
+
+    def _mirrored(
+        self, headers: Mapping[bytes, bytes], endpoint: str, content: bytes, labels: Sequence[Any]
+    ) -> None:
+        # The copy is sent as plain JSON, so a body with raw tensors after it cannot be.
+        if self._mirror is not None and _JSON_LENGTH not in headers:
+            self._mirror.offer(headers[SHADOW_HEADER], endpoint, content, labels)
+
+    def close(self) -> None:
+        if self._mirror is not None:
+            self._mirror.close()
+        self._sender.close()
+
+
+def replica_evidence(
+    bundle: ModelBundle, version: str, folder: Path, serve_port: int, stable_path: str | None
+) -> ReplicaEvidence:
+    """``folder`` holds the edge's sockets; ``stable_path`` is the bundle of the version that is
+    stable now, whose bins are used beside this one's."""
+    own = bundle.reference.prediction.edges
+    stable = open_bundle(Path(stable_path)).reference.prediction.edges if stable_path else ()
+    bins = PredictionBins.of(bundle.signature, own, stable)
+    model = bundle.signature.model
+    sender = EvidenceSender(model, version, bins, folder)
+    return ReplicaEvidence(sender, ShadowMirror(model, serve_port, sender, bins))
