@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agentloop.lifecycle import open_bundle
-from agentloop.serving import onnx_predictor
+from agentloop.serving import scoring
 from agentloop.serving.onnx_predictor import OnnxPredictor
 
 
@@ -19,7 +19,7 @@ def test_parts_answer_as_the_whole(make_version, monkeypatch, rows):
         "colour": np.array(["red", "blue"] * rows, object)[:rows],
     }
     labels, scores = OnnxPredictor(bundle).predict(columns)
-    monkeypatch.setattr(onnx_predictor, "MAX_CELLS", 5 * bundle.features.width)
+    monkeypatch.setattr(scoring, "MAX_CELLS", 5 * bundle.features.width)
     in_parts, their_scores = OnnxPredictor(bundle).predict(columns)
     np.testing.assert_array_equal(in_parts, labels)
     np.testing.assert_allclose(their_scores, scores, rtol=1e-6)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ _SHARE = 0.1
 _WORTH = 0.95
 _TRY_EVERY = 50
 
+AUTO = BatchSpec()
+
 Answer = tuple[npt.NDArray[Any], npt.NDArray[np.float32]]
 
 
@@ -46,7 +49,7 @@ class Batcher:
     def __init__(
         self,
         predictor: Predictor,
-        spec: BatchSpec = BatchSpec(),
+        spec: BatchSpec = AUTO,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._predict = predictor.predict
@@ -107,10 +110,8 @@ class Batcher:
         if self._spec.mode == "auto" and len(self._queue) == 1:
             return  # alone: others can join while the next one runs
         self._full.clear()
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._full.wait(), self._spec.wait_ms / 1000)
-        except TimeoutError:
-            pass
 
     def _take(self) -> list[_Waiting]:
         """The requests to predict next, oldest first: at most ``max_rows`` rows, or one request."""

@@ -19,7 +19,7 @@ from agentloop.contracts.errors import RequestRejected
 from agentloop.contracts.spec_serving import BatchSpec
 from agentloop.lifecycle.bundle import Signature
 from agentloop.lifecycle.reference import ReferenceProfile
-from agentloop.serving.batching import Batcher
+from agentloop.serving.batching import AUTO, Batcher
 from agentloop.serving.inference_request import InferenceRequest
 from agentloop.serving.invocations import decode_invocations, encode_invocations
 from agentloop.serving.oip import InferDecoder
@@ -67,7 +67,7 @@ class ReplicaApp:
         observer: Observer | None,
         max_body_bytes: int,
         *,
-        batch: BatchSpec = BatchSpec(),
+        batch: BatchSpec = AUTO,
         max_ongoing: int = 256,
         reference: ReferenceProfile | None = None,
     ) -> None:

@@ -19,11 +19,10 @@ JSON: Header = (b"content-type", b"application/json")
 OCTETS: Header = (b"content-type", b"application/octet-stream")
 HTML: Header = (b"content-type", b"text/html; charset=utf-8")
 # The page is one file: it loads nothing, and nothing may make it.
-_PAGE_POLICY: Header = (
-    b"content-security-policy",
-    b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    b"connect-src 'self'",
+_POLICY = "default-src 'none'; connect-src 'self'; " + "; ".join(
+    f"{kind}-src 'unsafe-inline'" for kind in ("style", "script")
 )
+_PAGE_POLICY: Header = (b"content-security-policy", _POLICY.encode())
 MAX_REASON = 500
 
 

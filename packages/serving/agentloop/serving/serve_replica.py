@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from ray import serve
 
-from agentloop.contracts.spec import AutoscaleSpec
+from agentloop.contracts.spec import AutoscaleSpec, ServingSpec
+from agentloop.contracts.spec_serving import BatchSpec
 from agentloop.lifecycle.bundle import ModelBundle, open_bundle
-from agentloop.serving.onnx_predictor import OnnxPredictor
+from agentloop.serving.batching import AUTO
+from agentloop.serving.control_store import StagedVersion
 from agentloop.serving.ports import ObserverFactory
 from agentloop.serving.replica_app import ReplicaApp
+from agentloop.serving.serve_lean_ingress import put_in_front
+from agentloop.serving.serve_predictors import load_predictor
 
 WARM_UP_ROWS = (1, 1, 32)
 LOOPBACK = "127.0.0.1"
@@ -21,7 +25,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSettings:
-    """What a replica is made of. ``cpus`` is Ray's reservation, not a limit."""
+    """What a replica is made of. ``cpus`` and ``gpus`` are Ray's reservation, not a limit."""
 
     bundle_path: str
     digest: str
@@ -29,6 +33,24 @@ class ReplicaSettings:
     cpus: float = 0.2
     replicas: int | AutoscaleSpec = 1
     max_body_bytes: int = 8_000_000
+    gpus: float = 0.0
+    batch: BatchSpec = AUTO
+    max_ongoing: int = 256
+
+
+def replica_settings(staged: StagedVersion, serving: ServingSpec) -> ReplicaSettings:
+    """A staged version's, by the ``serving`` section of loop.yaml."""
+    return ReplicaSettings(
+        staged.bundle_path,
+        staged.digest,
+        staged.version,
+        serving.cpus,
+        serving.replicas,
+        int(serving.max_body_mb * 1_000_000),
+        serving.gpus,
+        serving.batch,
+        serving.max_ongoing,
+    )
 
 
 @serve.ingress()
@@ -38,7 +60,7 @@ class ModelReplica:
     def __init__(self, settings: ReplicaSettings, observer_factory: ObserverFactory | None) -> None:
         keep_on_loopback()
         bundle = open_bundle(Path(settings.bundle_path), settings.digest)
-        predictor = OnnxPredictor(bundle)
+        predictor = load_predictor(bundle, settings.gpus)
         for rows in WARM_UP_ROWS:
             predictor.predict(blank_columns(bundle, rows))
         replica_id = serve.get_replica_context().replica_id.unique_id
@@ -46,8 +68,16 @@ class ModelReplica:
             observer_factory(bundle, settings.version, replica_id) if observer_factory else None
         )
         self._app = ReplicaApp(
-            bundle.signature, settings.version, predictor, observer, settings.max_body_bytes
+            bundle.signature,
+            settings.version,
+            predictor,
+            observer,
+            settings.max_body_bytes,
+            batch=settings.batch,
+            max_ongoing=settings.max_ongoing,
+            reference=bundle.reference,
         )
+        put_in_front(self._app)
 
     def __serve_build_asgi_app__(self) -> ReplicaApp:
         return self._app
@@ -98,8 +128,10 @@ def build_application(
         ModelReplica,
         name="replica",
         **_scale(settings.replicas),
-        ray_actor_options={"num_cpus": settings.cpus},
-        max_ongoing_requests=256,
+        ray_actor_options={"num_cpus": settings.cpus, "num_gpus": settings.gpus},
+        # The replica itself refuses what is over max_ongoing, with a typed answer; where Serve
+        # keeps its own way to it, that must not wait in a queue of Serve's before.
+        max_ongoing_requests=2 * settings.max_ongoing,
         health_check_period_s=2.0,
         health_check_timeout_s=5.0,
         graceful_shutdown_timeout_s=5.0,

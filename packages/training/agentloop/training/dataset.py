@@ -12,8 +12,9 @@ from agentloop.contracts.data import DataSchema
 from agentloop.contracts.errors import TrainingError
 from agentloop.contracts.models import Task
 from agentloop.contracts.spec import FeaturesSpec, SplitSpec
+from agentloop.lifecycle.feature_layout import Layout, layout_of
 from agentloop.lifecycle.features import FeaturePipeline, fit_features, to_floats, to_texts
-from agentloop.training.fits import Fold, Layout, Part, Target
+from agentloop.training.fits import Fold, Part, Target
 from agentloop.training.folds import CLASS_KINDS, part_training
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -94,15 +95,6 @@ def prepare(
         test=Part(pipeline.transform(holdout), encoded[raw.test]),
         training=training,
         holdout=holdout,
-    )
-
-
-def layout_of(pipeline: FeaturePipeline) -> Layout:
-    return Layout(
-        means=tuple(feature.mean for feature in pipeline.numeric),
-        scales=tuple(feature.scale for feature in pipeline.numeric),
-        blocks=tuple(len(feature.categories) for feature in pipeline.categorical),
-        text=sum(feature.width for feature in pipeline.text),
     )
 
 

@@ -7,7 +7,7 @@ from math import isqrt
 from typing import Any
 
 from agentloop.contracts.spec import ChoiceSpec, RangeSpec
-from agentloop.training.fits import Layout
+from agentloop.lifecycle.feature_layout import Layout
 from agentloop.training.search_space import Draw, Space
 
 MIN_PIXELS = 64

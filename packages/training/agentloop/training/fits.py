@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentloop.contracts.models import Task
+from agentloop.lifecycle.feature_layout import Layout
 
 # Named arrays or tensors: never code, so that nothing has to be unpickled.
 State = dict[str, Any]
@@ -50,26 +51,6 @@ class Fold:
 
     fit: npt.NDArray[np.int64]
     tune: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What the columns of a feature matrix are, from the left: ``len(means)`` numbers, scaled by
-    ``means`` and ``scales``; a block of ones and zeros for each category column, as wide as
-    ``blocks`` says; ``text`` weights of words."""
-
-    means: tuple[float, ...]
-    scales: tuple[float, ...]
-    blocks: tuple[int, ...] = ()
-    text: int = 0
-
-    @property
-    def numeric(self) -> int:
-        return len(self.means)
-
-    @property
-    def width(self) -> int:
-        return self.numeric + sum(self.blocks) + self.text
 
 
 @dataclass(frozen=True, slots=True)

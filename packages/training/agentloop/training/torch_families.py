@@ -11,16 +11,9 @@ from torch import nn
 
 from agentloop.contracts.errors import TrainingError
 from agentloop.contracts.spec import FAMILIES
+from agentloop.lifecycle.torch_networks import BUILDERS
 from agentloop.training.family_source import MEND, explained, load_callable
-from agentloop.training.fits import FitRequest, Layout, State
-from agentloop.training.torch_layers import Cnn, FtTransformer, linear, mlp
-
-_BUILDERS: dict[str, Callable[[Layout, int, dict[str, Any]], nn.Module]] = {
-    "linear": linear,
-    "mlp": mlp,
-    "ft-transformer": FtTransformer,
-    "cnn": Cnn,
-}
+from agentloop.training.fits import FitRequest, State
 
 
 def build_model(request: FitRequest) -> nn.Module:
@@ -31,7 +24,7 @@ def build_model(request: FitRequest) -> nn.Module:
     """
     parameters, outputs = dict(request.parameters), request.target.outputs
     if request.family in FAMILIES:
-        return _BUILDERS[request.family](request.layout, outputs, parameters)
+        return BUILDERS[request.family](request.layout, outputs, parameters)
     with explained(request.family):
         model = user_family(request)(request.inputs, outputs, parameters)
     _check_model(request.family, model, request.inputs, outputs)

@@ -1,7 +1,11 @@
-"""The built-in networks, on a feature matrix whose columns ``Layout`` explains."""
+"""The built-in networks, on a feature matrix whose columns ``Layout`` explains.
+
+Training fits them and serving rebuilds them from their weights, so they are here, between both.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isqrt, prod, sqrt
 from typing import Any
 
@@ -10,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from agentloop.contracts.errors import TrainingError
-from agentloop.training.fits import Layout
+from agentloop.lifecycle.feature_layout import Layout
 
 Parameters = dict[str, Any]
 
@@ -201,6 +205,14 @@ def image_shape(layout: Layout, given: tuple[int, ...] | None) -> tuple[int, int
             next_step="set model.parameters.image: [height, width, channels]",
         )
     return shape[0], shape[1], shape[2]
+
+
+BUILDERS: dict[str, Callable[[Layout, int, Parameters], nn.Module]] = {
+    "linear": linear,
+    "mlp": mlp,
+    "ft-transformer": FtTransformer,
+    "cnn": Cnn,
+}
 
 
 def _hidden(width: int, outputs: int, parameters: Parameters) -> list[Any]:
