@@ -9,22 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentloop.contracts import TrafficSplit
+from agentloop.contracts import EdgeExposed, TrafficSplit
 from agentloop.serving.control_store import Bake, EdgeAddress, StagedVersion
 from agentloop.serving.edge_duties import RetireVersion, ReturnToStable, due
-from agentloop.serving.edge_plan import MAX_WEIGHT, plan_edge, scale_weights
-from agentloop.serving.haproxy_config import render_haproxy_config
+from agentloop.serving.edge_guards import EdgeGuards, Inside
+from agentloop.serving.edge_plan import MAX_WEIGHT, plan_edge, scale_weights, session_ends
+from agentloop.serving.haproxy_config import SESSIONS_MAP, render_haproxy_config
+from agentloop.serving.haproxy_guards import KEYS_MAP
 from agentloop.serving.haproxy_process import binary
 from agentloop.serving.haproxy_stats import Counts, as_traffic, parse_stats
 
+FOLDER = Path("/tmp/al-0-00000000")
 ADDRESS = EdgeAddress("127.0.0.1", 8700, 9000)
 V1, V2 = "0.1.0-aaaaaaaa-bbbbbbbb", "0.2.0-aaaaaaaa-bbbbbbbb"
 STAGED = [StagedVersion("m", V1, "/b1", "d1"), StagedVersion("m", V2, "/b2", "d2")]
 SPLIT = TrafficSplit("m", {V1: 90.0, V2: 10.0}, V1, 2, lease_until=50.0)
 
 
-def plan(staged=STAGED, splits=(SPLIT,)):
-    return plan_edge(ADDRESS, Path("/tmp/al-0-00000000"), 8_000_000, staged, splits)
+def plan(
+    staged=STAGED, splits=(SPLIT,), guards=EdgeGuards(), address=ADDRESS, folder=FOLDER, **more
+):
+    return plan_edge(address, folder, guards, staged, splits, **more)
 
 
 @pytest.mark.parametrize("percent", [1, 5, 10, 25, 33, 50, 75, 90, 99, 100])
@@ -46,7 +51,11 @@ def test_weights_stay_in_range_and_nothing_with_traffic_loses_it(percents):
 
 
 def test_a_staged_version_without_a_split_has_weight_zero():
-    assert plan(splits=()).weights == {("m", V1): 0, ("m", V2): 0}
+    found = plan(splits=()).weights
+    assert {key: (r.weight, r.turns, r.until) for key, r in found.items()} == {
+        ("m", V1): (0, 0, 0),
+        ("m", V2): (0, 0, 0),
+    }
 
 
 def test_a_retiring_version_is_out_of_the_edge():
@@ -59,15 +68,76 @@ def test_the_configuration_is_what_it_was():
     assert render_haproxy_config(plan()) == golden.read_text(encoding="utf-8")
 
 
+GUARDS = {
+    "none": EdgeGuards(),
+    "keys": EdgeGuards(keys=True, access_log=True, inside=Inside(8701, "secret")),
+    "open": EdgeGuards(insecure=True),
+}
+
+
+@pytest.mark.parametrize("guards", GUARDS)
 @pytest.mark.parametrize("staged", [[], STAGED[:1], [*STAGED, StagedVersion("n", V1, "/", "d")]])
-def test_haproxy_accepts_every_configuration(staged, tmp_path):
+def test_haproxy_accepts_every_configuration(staged, guards, tmp_path):
     path = tmp_path / "haproxy.cfg"
-    path.write_text(render_haproxy_config(plan(staged)), encoding="utf-8")
+    asked = plan(staged, guards=GUARDS[guards], folder=tmp_path)
+    path.write_text(render_haproxy_config(asked), encoding="utf-8")
+    for name in (KEYS_MAP, SESSIONS_MAP):
+        (tmp_path / name).touch()
     result = subprocess.run(
         [binary(), "-c", "-f", str(path)], check=False, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
     assert "WARNING" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "guards", [EdgeGuards(), EdgeGuards(keys=True), EdgeGuards(certificate="c", key="k")]
+)
+def test_no_plan_lets_strangers_in_unguarded(guards):
+    with pytest.raises(EdgeExposed):
+        plan(guards=guards, address=EdgeAddress("0.0.0.0", 8700, 9000))
+
+
+@pytest.mark.parametrize(
+    "guards", [EdgeGuards(insecure=True), EdgeGuards(keys=True, certificate="c", key="k")]
+)
+def test_a_guarded_plan_may_face_strangers(guards):
+    address = EdgeAddress("0.0.0.0", 8700, 9000, guards.tls)
+    assert plan(guards=guards, address=address).address.url.endswith("0.0.0.0:8700")
+
+
+def test_a_version_that_is_cut_off_leaves_its_share_to_the_rest():
+    found = plan(closed=[("m", V2)]).weights
+    assert found["m", V2].weight == found["m", V2].turns == 0
+    assert (found["m", V1].weight > 0, found["m", V1].until) == (True, 10_000)
+
+
+def test_where_the_only_version_with_traffic_is_cut_off_stable_takes_it_all():
+    split = TrafficSplit("m", {V1: 0.0, V2: 100.0}, V1, 2, lease_until=50.0)
+    found = plan(splits=[split], closed=[("m", V2)]).weights
+    assert found["m", V1].weight > 0
+    assert found["m", V2].weight == 0
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=4))
+def test_sessions_are_all_somewhere_and_in_order(percents):
+    ends = session_ends({str(i): value for i, value in enumerate(percents)})
+    values = list(ends.values())
+    assert values == sorted(values)
+    assert values[-1] == (10_000 if sum(percents) > 0 else 0)
+
+
+def test_an_a_b_test_leaves_turns_to_stable():
+    split = TrafficSplit("m", {V1: 50.0, V2: 50.0}, V1, 2, by_session=True)
+    found = plan(splits=[split]).weights
+    assert (found["m", V1].turns > 0, found["m", V2].turns) == (True, 0)
+    assert found["m", V1].weight == found["m", V2].weight
+
+
+def test_only_a_staged_version_is_shadowed():
+    split = TrafficSplit("m", {V1: 100.0}, V1, 2, shadow=V2, shadow_percent=5.0)
+    assert plan(splits=[split]).models[0].shadow.app == f"m--{V2}"
+    assert plan(STAGED[:1], [split]).models[0].shadow is None
 
 
 def test_nothing_is_due_while_lease_and_bake_last():
@@ -104,7 +174,7 @@ def test_counters_are_read_from_the_versions_own_listener():
         ]
     )
     counts = parse_stats(text, plan())
-    assert counts["m", V2] == Counts(12, 3, 3, True, 4.0)
+    assert counts["m", V2] == Counts(12, 3, 3, True, 4.0, 0, 2)
     later = {key: found.plus(Counts(100, 1)) for key, found in counts.items()}
     traffic = as_traffic(plan(), "m", later)
     assert [(t.version, t.weight, t.requests, t.errors) for t in traffic] == [

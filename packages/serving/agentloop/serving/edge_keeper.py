@@ -8,19 +8,31 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from agentloop.contracts.errors import AgentLoopError, StaleEpoch
 from agentloop.contracts.traffic import VersionTraffic
+from agentloop.serving.api_keys import KeyStore, map_entries
+from agentloop.serving.certificates import CertificateWatch
 from agentloop.serving.control_store import ControlStore, RolloutEvent
+from agentloop.serving.edge_breaker import Tripped, look
 from agentloop.serving.edge_duties import ReturnToStable, due
+from agentloop.serving.edge_guards import EdgeGuards, load_guards
 from agentloop.serving.edge_plan import EdgePlan, plan_edge
-from agentloop.serving.haproxy_config import render_haproxy_config
+from agentloop.serving.haproxy_config import (
+    SESSIONS_MAP,
+    render_haproxy_config,
+    session_entries,
+)
+from agentloop.serving.haproxy_guards import KEYS_MAP
+from agentloop.serving.haproxy_maps import HaproxyMaps
 from agentloop.serving.haproxy_process import HaproxyProcess
 from agentloop.serving.haproxy_stats import Counts, Key, as_traffic, parse_stats
 from agentloop.serving.naming import app_name
+
+TICK_SECONDS = 0.25
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +45,22 @@ class EdgeKeeper:
         store: ControlStore,
         process: HaproxyProcess,
         folder: Path,
-        max_body_bytes: int,
+        keys: KeyStore,
         delete_app: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._process = process
         self._folder = folder
-        self._max_body_bytes = max_body_bytes
+        self._keys = keys
+        self._certificate = CertificateWatch(folder)
+        self._maps = HaproxyMaps(folder, process.command)
         self._delete_app = delete_app
         self._clock = clock
         self._applied: EdgePlan | None = None
         self._earlier: dict[Key, Counts] = {}
+        self._tripped: dict[Key, Tripped] = {}
+        self._looked: dict[Key, Counts] = {}
         self._stopped = False
         self._lock = threading.Lock()
 
@@ -55,15 +71,10 @@ class EdgeKeeper:
             if plan is None or self._stopped:
                 return
             applied = self._applied
-            if (
-                applied is None
-                or self._process.pid is None
-                or applied.shape != plan.shape
-                or applied.address != plan.address
-            ):
+            if applied is None or self._process.pid is None or applied.shape != plan.shape:
                 self._reload(plan)
-            elif applied.weights != plan.weights:
-                self._set_weights(applied, plan)
+            else:
+                self._follow(applied, plan)
             self._applied = plan
 
     def tick(self) -> None:
@@ -74,6 +85,7 @@ class EdgeKeeper:
                 self._return_to_stable(duty)
             else:
                 self._retire(duty.model, duty.version)
+        self._look()
         self.reconcile()
 
     def traffic(self, model: str) -> list[VersionTraffic]:
@@ -95,27 +107,56 @@ class EdgeKeeper:
         address = self._store.address()
         if address is None:
             return None
+        guards = load_guards(self._folder) or EdgeGuards()
+        now = self._clock()
         return plan_edge(
             address,
             self._folder,
-            self._max_body_bytes,
+            guards,
             self._store.staged(),
             self._store.splits(),
+            [key for key, tripped in self._tripped.items() if tripped.is_open(now)],
+            self._certificate.digest(guards.certificate, guards.key) if guards.tls else "",
         )
+
+    def _key_entries(self, plan: EdgePlan) -> Mapping[str, str]:
+        return map_entries(self._keys.all(), self._clock()) if plan.guards.keys else {}
 
     def _reload(self, plan: EdgePlan) -> None:
         if self._applied is not None:
             self._earlier = self._counts(self._applied)
+        # The new process reads the maps as it starts.
+        self._maps.write(KEYS_MAP, self._key_entries(plan))
+        self._maps.write(SESSIONS_MAP, session_entries(plan))
         self._process.apply(render_haproxy_config(plan), plan.address.port)
 
-    def _set_weights(self, applied: EdgePlan, plan: EdgePlan) -> None:
+    def _follow(self, applied: EdgePlan, plan: EdgePlan) -> None:
+        """What needs no reload: weights, sessions, keys."""
         changes = [
             f"set server {kind}.{model}/{version} weight {weight}"
-            for (model, version), weight in plan.weights.items()
-            if applied.weights[model, version] != weight
-            for kind in ("model", "sticky")
+            for (model, version), route in plan.weights.items()
+            if applied.weights[model, version] != route
+            for kind, weight in (("model", route.turns), ("sticky", route.weight))
         ]
-        self._process.command("; ".join(changes))
+        if changes:
+            self._process.command("; ".join(changes))
+            self._maps.follow(SESSIONS_MAP, session_entries(plan))
+        if plan.guards.keys:
+            self._maps.follow(KEYS_MAP, self._key_entries(plan))
+
+    def _look(self) -> None:
+        """Trip, or close again, the breakers of versions beside the stable one."""
+        with self._lock:
+            plan = self._applied
+            if plan is None or all(len(model.versions) < 2 for model in plan.models):
+                return
+            counts = self._counts(plan)
+            stable = {(split.model, split.stable) for split in self._store.splits()}
+            tripped = look(self._tripped, self._looked, counts, stable, self._clock())
+            self._looked = counts
+        for model, version in tripped.keys() - self._tripped.keys():
+            self._record(model, "failing: cut off for a while", version)
+        self._tripped = tripped
 
     def _counts(self, plan: EdgePlan) -> dict[Key, Counts]:
         """Counts of this process on top of those of the processes before its reloads."""
@@ -162,3 +203,15 @@ def guarded_tick(keeper: EdgeKeeper) -> None:
         log.warning("the edge could not be brought up to date: %s", error)
     except Exception:
         log.exception("the edge's keeper failed")
+
+
+def keep(
+    stopping: threading.Event,
+    keeper: EdgeKeeper,
+    process: HaproxyProcess,
+    tick_seconds: float = TICK_SECONDS,
+) -> None:
+    """Pass after pass until ``stopping``; a death of HAProxy is followed up at once."""
+    while not stopping.is_set():
+        guarded_tick(keeper)
+        process.wait_exit(tick_seconds)

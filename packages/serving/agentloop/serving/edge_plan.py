@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentloop.contracts.traffic import TrafficSplit
 from agentloop.serving.control_store import EdgeAddress, StagedVersion
+from agentloop.serving.edge_guards import EdgeGuards, require_guarded
 from agentloop.serving.naming import app_name
 
 MAX_WEIGHT = 256
+BUCKETS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class VersionRoute:
-    """One version: its Serve application and its HAProxy weight, 0 to 256."""
+    """One version: its Serve application and what HAProxy gives it.
+
+    ``weight``, 0 to 256, is its share of the split; ``turns`` its share of the requests without a
+    session. A session falls into one of 10,000 buckets by a hash of its name, and into the first
+    version whose ``until`` is above its bucket: while one version grows at the cost of another,
+    sessions move from the old one to the new one only, and shares are exact.
+    """
 
     version: str
     app: str
     weight: int
+    turns: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A copy of ``percent`` of what ``of`` is asked goes to ``app`` as well."""
+
+    of: str
+    app: str
+    percent: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,58 +47,106 @@ class ModelRoute:
 
     model: str
     versions: tuple[VersionRoute, ...]
+    shadow: Shadow | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EdgePlan:
-    """A whole edge. ``run_dir`` holds its sockets."""
+    """A whole edge. ``run_dir`` holds its sockets; ``certificate`` is the digest of its PEM there.
+
+    Raises EdgeExposed: a plan that would let strangers in unguarded cannot be made.
+    """
 
     address: EdgeAddress
     run_dir: Path
-    max_body_bytes: int
+    guards: EdgeGuards
     models: tuple[ModelRoute, ...]
+    certificate: str = ""
+
+    def __post_init__(self) -> None:
+        require_guarded(self.address.host, self.guards)
 
     @property
-    def shape(self) -> tuple[tuple[str, str], ...]:
+    def shape(self) -> tuple[object, ...]:
         """What needs a reload to change; weights do not."""
-        return tuple((m.model, v.version) for m in self.models for v in m.versions)
+        versions = tuple((m.model, v.version) for m in self.models for v in m.versions)
+        shadows = tuple(m.shadow for m in self.models)
+        return self.address, self.guards, self.certificate, versions, shadows
 
     @property
-    def weights(self) -> dict[tuple[str, str], int]:
-        return {(m.model, v.version): v.weight for m in self.models for v in m.versions}
+    def weights(self) -> dict[tuple[str, str], VersionRoute]:
+        return {(m.model, v.version): v for m in self.models for v in m.versions}
 
 
 def plan_edge(
     address: EdgeAddress,
     folder: Path,
-    max_body_bytes: int,
+    guards: EdgeGuards,
     staged: Sequence[StagedVersion],
     splits: Sequence[TrafficSplit],
+    closed: Collection[tuple[str, str]] = (),
+    certificate: str = "",
 ) -> EdgePlan:
-    """The edge for these rows. A staged version that no split names has weight 0."""
+    """The edge for these rows. A staged version that no split names has weight 0, and so has one
+    that a circuit breaker has ``closed`` to traffic, by (model, version). Raises EdgeExposed."""
     by_model: dict[str, list[str]] = {}
     for item in staged:
         if not item.retiring:
             by_model.setdefault(item.model, []).append(item.version)
-    percents = {split.model: split.weights for split in splits}
+    known = {split.model: split for split in splits}
     models = tuple(
-        _route(model, sorted(versions), percents.get(model, {}))
+        _route(model, sorted(versions), known.get(model), {v for m, v in closed if m == model})
         for model, versions in sorted(by_model.items())
     )
-    return EdgePlan(address, folder, max_body_bytes, models)
+    return EdgePlan(address, folder, guards, models, certificate)
 
 
-def _route(model: str, versions: list[str], percents: Mapping[str, float]) -> ModelRoute:
-    scaled = scale_weights({version: percents.get(version, 0.0) for version in versions})
-    return ModelRoute(
-        model, tuple(VersionRoute(v, app_name(model, v), scaled[v]) for v in versions)
+def _route(
+    model: str, versions: list[str], split: TrafficSplit | None, closed: Collection[str]
+) -> ModelRoute:
+    percents = {version: _percent(split, version, closed) for version in versions}
+    if split is not None and sum(percents.values()) <= 0 and split.stable in percents:
+        percents[split.stable] = 100.0
+    weights = scale_weights(percents)
+    turns = weights
+    if split is not None and split.by_session:
+        turns = {v: MAX_WEIGHT if v == split.stable else 0 for v in versions}
+    ends = session_ends(percents)
+    routes = tuple(
+        VersionRoute(v, app_name(model, v), weights[v], turns[v], ends[v]) for v in versions
     )
+    return ModelRoute(model, routes, _shadow(model, versions, split))
+
+
+def _percent(split: TrafficSplit | None, version: str, closed: Collection[str]) -> float:
+    if split is None or version in closed:
+        return 0.0
+    return split.weights.get(version, 0.0)
+
+
+def _shadow(model: str, versions: list[str], split: TrafficSplit | None) -> Shadow | None:
+    if split is None or split.shadow not in versions or split.stable not in versions:
+        return None
+    if split.shadow_percent <= 0 or split.shadow is None:
+        return None
+    return Shadow(split.stable, app_name(model, split.shadow), split.shadow_percent)
+
+
+def session_ends(percents: Mapping[str, float]) -> dict[str, int]:
+    """Where each version's buckets end, in the order of ``percents``; 0 for all without traffic."""
+    total = sum(percents.values())
+    ends, sum_ = {}, 0.0
+    for version, percent in percents.items():
+        sum_ += percent
+        ends[version] = round(BUCKETS * sum_ / total) if total > 0 else 0
+    return ends
 
 
 def scale_weights(percents: Mapping[str, float]) -> dict[str, int]:
     """Integers 0 to 256 whose shares are as near ``percents`` as integers of that size can be.
 
-    10/90 becomes 1/9 or a multiple of it, never 26/230. What is above 0 stays above 0.
+    10/90 becomes 1/9, never 26/230: the smaller the numbers, the sooner HAProxy's turns meet new
+    weights. What is above 0 stays above 0.
     """
     total = sum(percents.values())
     if total <= 0:
@@ -87,7 +154,7 @@ def scale_weights(percents: Mapping[str, float]) -> dict[str, int]:
     shares = {key: value / total for key, value in percents.items()}
     best: dict[str, int] = {}
     best_error = float("inf")
-    for denominator in range(MAX_WEIGHT, 0, -1):
+    for denominator in range(1, MAX_WEIGHT + 1):
         scaled = {key: _scaled(share, denominator) for key, share in shares.items()}
         weight = sum(scaled.values())
         error = max(abs(scaled[key] / weight - share) for key, share in shares.items())

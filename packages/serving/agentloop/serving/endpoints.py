@@ -7,6 +7,8 @@ from pathlib import Path
 from agentloop.contracts.errors import ModelNotServed
 from agentloop.contracts.traffic import TrafficSplit
 from agentloop.serving.control_store import EdgeAddress
+from agentloop.serving.edge_guards import load_guards
+from agentloop.serving.run_folder import run_dir
 from agentloop.serving.sqlite_control_store import SqliteControlStore
 
 
@@ -18,6 +20,16 @@ def control_store(home: Path) -> SqliteControlStore:
 def read_endpoint(home: Path) -> EdgeAddress | None:
     """Where the serving plane of ``home`` listens; None while it is down."""
     return control_store(home).address()
+
+
+def inside_url(home: Path) -> str:
+    """The base URL of the serving plane of ``home`` for processes of this user on this machine: it
+    asks for no key and speaks no TLS. Raises ModelNotServed while the plane is down."""
+    address = read_endpoint(home)
+    if address is None:
+        raise ModelNotServed("*", next_step="agentloop up")
+    guards = load_guards(run_dir(home))
+    return guards.inside.url if guards and guards.inside else address.url
 
 
 def read_split(home: Path, model: str) -> TrafficSplit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -68,6 +69,26 @@ class HaproxyProcess:
             _reap_later(self._child)
         self._child = child
         self._pid_file.write_text(str(child.pid), encoding="ascii")
+
+    def wait_exit(self, seconds: float) -> bool:
+        """Wait until the process that serves now is gone, ``seconds`` at most; whether it is.
+
+        The kernel says so at once, and of a process that somebody else started too.
+        """
+        pid = self.pid
+        if pid is None:
+            time.sleep(seconds)
+            return True
+        try:
+            handle = os.pidfd_open(pid)
+        except OSError:
+            return True  # it ended meanwhile
+        try:
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            return bool(poll.poll(seconds * 1000))
+        finally:
+            os.close(handle)
 
     def command(self, text: str) -> str:
         """The admin socket's answer. Raises OSError when there is none."""

@@ -17,9 +17,9 @@ CONNECTIONS = 4
 
 def call(base_url: str, path: str, body: bytes | None = None) -> HttpAnswer:
     """One request; status 0 when no answer came."""
-    connection = _connect(base_url)
+    connection, base = _connect(base_url)
     try:
-        connection.request("GET" if body is None else "POST", path, body, HEADERS)
+        connection.request("GET" if body is None else "POST", base + path, body, HEADERS)
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
         return HttpAnswer(response.status, headers, response.read())
@@ -39,11 +39,11 @@ def replay(base_url: str, path: str, bodies: Sequence[bytes], count: int) -> Rep
 
 
 def _send(base_url: str, path: str, bodies: Sequence[bytes]) -> int:
-    connection = _connect(base_url)
+    connection, base = _connect(base_url)
     failed = 0
     for body in bodies:
         try:
-            connection.request("POST", path, body, HEADERS)
+            connection.request("POST", base + path, body, HEADERS)
             response = connection.getresponse()
             response.read()
             failed += response.status >= 500
@@ -54,8 +54,8 @@ def _send(base_url: str, path: str, bodies: Sequence[bytes]) -> int:
     return failed
 
 
-def _connect(base_url: str) -> http.client.HTTPConnection:
+def _connect(base_url: str) -> tuple[http.client.HTTPConnection, str]:
+    """A connection that is not open yet, and the path that goes before every path."""
     parts = urlsplit(base_url)
-    return http.client.HTTPConnection(
-        parts.hostname or "127.0.0.1", parts.port, timeout=TIMEOUT_SECONDS
-    )
+    host = parts.hostname or "127.0.0.1"
+    return http.client.HTTPConnection(host, parts.port, timeout=TIMEOUT_SECONDS), parts.path

@@ -12,12 +12,12 @@ from typing import Any
 import ray
 
 from agentloop.contracts.traffic import VersionTraffic
-from agentloop.serving.edge_keeper import EdgeKeeper, guarded_tick
+from agentloop.serving.access_log import ACCESS_FILE, AccessLog
+from agentloop.serving.edge_keeper import EdgeKeeper, keep
 from agentloop.serving.haproxy_process import HaproxyProcess
 from agentloop.serving.naming import EDGE_ACTOR, NAMESPACE
 from agentloop.serving.sqlite_control_store import SqliteControlStore
-
-TICK_SECONDS = 0.25
+from agentloop.serving.sqlite_key_store import KEYS_FILE, SqliteKeyStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,6 @@ class EdgeSettings:
 
     store_path: str
     folder: str
-    max_body_bytes: int
 
 
 class EdgeActor:
@@ -37,18 +36,25 @@ class EdgeActor:
     """
 
     def __init__(self, settings: EdgeSettings) -> None:
-        folder = Path(settings.folder)
+        folder, store_path = Path(settings.folder), Path(settings.store_path)
         self._process = HaproxyProcess(folder)
         self._keeper = EdgeKeeper(
-            SqliteControlStore(Path(settings.store_path)),
+            SqliteControlStore(store_path),
             self._process,
             folder,
-            settings.max_body_bytes,
+            SqliteKeyStore(store_path.parent / KEYS_FILE),
             _delete_app,
             time.time,
         )
+        self._access_log = AccessLog(folder, store_path.parent / "logs" / ACCESS_FILE)
+        self._access_log.start()
         self._stopping = threading.Event()
-        threading.Thread(target=self._run, name="edge-keeper", daemon=True).start()
+        threading.Thread(
+            target=keep,
+            args=(self._stopping, self._keeper, self._process),
+            name="edge-keeper",
+            daemon=True,
+        ).start()
 
     def reconcile(self) -> None:
         self._keeper.reconcile()
@@ -63,10 +69,7 @@ class EdgeActor:
     def stop(self) -> None:
         self._stopping.set()
         self._keeper.stop()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(TICK_SECONDS):
-            guarded_tick(self._keeper)
+        self._access_log.stop()
 
 
 def _delete_app(name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,16 @@ from agentloop.contracts.errors import ClusterError, ModelNotServed
 from agentloop.contracts.spec import ServingSpec
 from agentloop.contracts.traffic import VersionTraffic
 from agentloop.serving import http_probe
+from agentloop.serving.certificates import read_certificate
 from agentloop.serving.control_store import EdgeAddress, StagedVersion
-from agentloop.serving.endpoints import control_store
+from agentloop.serving.edge_guards import (
+    guards_of,
+    load_guards,
+    require_guarded,
+    save_guards,
+    with_inside,
+)
+from agentloop.serving.endpoints import control_store, inside_url
 from agentloop.serving.haproxy_process import HaproxyProcess, check_port_free, free_port
 from agentloop.serving.naming import app_name
 from agentloop.serving.ports import HttpAnswer, ObserverFactory, Replay
@@ -31,6 +40,7 @@ class RayServingPlane:
     def __init__(
         self, home: Path, serving: ServingSpec, observer_factory: ObserverFactory | None = None
     ) -> None:
+        self._home = home
         self._store = control_store(home)
         self._serving = serving
         self._observer_factory = observer_factory
@@ -42,10 +52,14 @@ class RayServingPlane:
             raise ModelNotServed("*")
         return address.url
 
+    @property
+    def inside_url(self) -> str:
+        return inside_url(self._home)
+
     def provision(self, staged: StagedVersion) -> None:
         from ray import serve
 
-        from agentloop.serving.serve_replica import ReplicaSettings, build_application
+        from agentloop.serving.serve_replica import build_application, replica_settings
 
         name = app_name(staged.model, staged.version)
         status = _app_status(name)
@@ -53,14 +67,7 @@ class RayServingPlane:
             return
         if status is not None:
             serve.delete(name)
-        settings = ReplicaSettings(
-            staged.bundle_path,
-            staged.digest,
-            staged.version,
-            self._serving.cpus,
-            self._serving.replicas,
-            max_body_bytes(self._serving),
-        )
+        settings = replica_settings(staged, self._serving)
         application = build_application(settings, self._observer_factory)
         # Not serve.run: that waits for replicas, and the edge's health check knows sooner.
         target = serve.RunTarget(application, name=name, route_prefix=f"/{name}")
@@ -92,10 +99,10 @@ class RayServingPlane:
         return found
 
     def call(self, path: str, body: bytes | None = None) -> HttpAnswer:
-        return http_probe.call(self.url, path, body)
+        return http_probe.call(self.inside_url, path, body)
 
     def replay(self, path: str, bodies: Sequence[bytes], count: int) -> Replay:
-        return http_probe.replay(self.url, path, bodies, count)
+        return http_probe.replay(self.inside_url, path, bodies, count)
 
     def _edge(self) -> Any:
         edge = find_edge_actor()
@@ -109,17 +116,23 @@ def start_serving_plane(
 ) -> EdgeAddress:
     """Start Serve and the edge on the connected cluster; what already runs is kept.
 
-    ``http_port`` is Serve's own, behind the edge; None picks a free one. Raises PortInUse before
-    anything is started when ``serving.port`` is taken by another program.
+    ``http_port`` is Serve's own, behind the edge; None picks a free one. Before anything is started
+    it raises EdgeExposed, CertificateUnusable, and PortInUse when ``serving.port`` is taken by
+    another program.
     """
+    guards = guards_of(serving)
+    require_guarded(serving.host, guards)
+    if guards.tls:
+        read_certificate(guards.certificate, guards.key, datetime.now(UTC))
     store = control_store(home)
     folder = open_run_dir(home)
     known = store.address()
     port = _public_port(serving, known, HaproxyProcess(folder).pid is not None)
+    save_guards(folder, with_inside(guards, serving.host, load_guards(folder), free_port()))
     serve_port = _start_serve(http_port)
-    address = EdgeAddress(serving.host, port, serve_port)
+    address = EdgeAddress(serving.host, port, serve_port, guards.tls)
     store.put_address(address)
-    settings = EdgeSettings(str(store.path), str(folder), max_body_bytes(serving))
+    settings = EdgeSettings(str(store.path), str(folder))
     try:
         ray.get(edge_actor(settings).reconcile.remote(), timeout=CALL_SECONDS)
     except ray.exceptions.RayTaskError as error:
