@@ -33,6 +33,7 @@ from agentloop.serving.replica_documents import (
     error_body,
     find_document,
 )
+from agentloop.serving.replica_evidence import PROBE_HEADER, ReplicaEvidence
 from agentloop.serving.request_body import BodyReader, check_content_type
 from agentloop.serving.trace_context import TraceContext, enter_trace
 
@@ -41,7 +42,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Mapping[bytes, bytes]
 
-PROBE_HEADER = b"x-agentloop-probe"
 _JSON_LENGTH = b"inference-header-content-length"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _BUSY = (429, 503)
@@ -56,7 +56,7 @@ class ReplicaApp:
     """Serves one model version under whatever root path the server mounts it.
 
     At most ``max_ongoing`` requests wait for their prediction: one more answers 429. ``reference``
-    gives the documentation its examples.
+    gives the documentation its examples; ``evidence`` hears of each answer.
     """
 
     def __init__(
@@ -70,9 +70,11 @@ class ReplicaApp:
         batch: BatchSpec = AUTO,
         max_ongoing: int = 256,
         reference: ReferenceProfile | None = None,
+        evidence: ReplicaEvidence | None = None,
     ) -> None:
         self._signature = signature
         self._observer = observer
+        self._evidence = evidence
         self._decoder = InferDecoder(signature)
         self._encoder = AnswerEncoder(signature, version)
         self._batcher = Batcher(predictor, batch)
@@ -114,7 +116,7 @@ class ReplicaApp:
             await self._answer(send, answer, request_id, trace)
             return
         started = time.perf_counter()
-        request, labels = None, _NO_LABELS
+        request, labels, content = None, _NO_LABELS, b""
         try:
             content = await self._read(headers, receive)
             request = self._decode(endpoint, headers, content)
@@ -127,6 +129,9 @@ class ReplicaApp:
             reason = "the model could not answer; the replica's log says why"
             answer = Answer(500, error_body(reason))
         await self._answer(send, answer, request_id, trace)
+        if self._evidence is not None:
+            seconds = time.perf_counter() - started
+            self._evidence.answered(headers, endpoint, content, labels, seconds, answer.status)
         if PROBE_HEADER not in headers:
             ok = answer.status == 200 and request is not None
             columns = request.columns if ok and request is not None else _NOTHING
@@ -199,6 +204,8 @@ class ReplicaApp:
             if message["type"] == "lifespan.shutdown":
                 self._state = "closed"
                 self._batcher.close()
+                if self._evidence is not None:
+                    self._evidence.close()
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 return
