@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,24 @@ class ReplicaEvidence:
         self._sender.close()
 
 
-def replica_evidence(
-    bundle: ModelBundle, version: str, folder: Path, serve_port: int, stable_path: str | None
-) -> ReplicaEvidence:
-    """``folder`` holds the edge's sockets; ``stable_path`` is the bundle of the version that is
-    stable now, whose bins are used beside this one's."""
+@dataclass(frozen=True, slots=True)
+class EvidencePlace:
+    """``folder`` holds the edge's sockets, ``serve_port`` is Serve's own behind it;
+    ``stable_bundle`` is that of the version that is stable now, whose bins of a regression's
+    values are used beside the replica's own."""
+
+    folder: str
+    serve_port: int
+    stable_bundle: str | None = None
+
+
+def replica_evidence(bundle: ModelBundle, version: str, place: EvidencePlace) -> ReplicaEvidence:
+    """The evidence of one replica of a version. Raises ArtifactUnverified."""
     own = bundle.reference.prediction.edges
-    stable = open_bundle(Path(stable_path)).reference.prediction.edges if stable_path else ()
+    stable: tuple[float, ...] = ()
+    if place.stable_bundle is not None and bundle.signature.task == "regression":
+        stable = open_bundle(Path(place.stable_bundle)).reference.prediction.edges
     bins = PredictionBins.of(bundle.signature, own, stable)
     model = bundle.signature.model
-    sender = EvidenceSender(model, version, bins, folder)
-    return ReplicaEvidence(sender, ShadowMirror(model, serve_port, sender, bins))
+    sender = EvidenceSender(model, version, bins, Path(place.folder))
+    return ReplicaEvidence(sender, ShadowMirror(model, place.serve_port, sender, bins))
