@@ -14,6 +14,7 @@ import ray
 from agentloop.contracts.traffic import VersionTraffic
 from agentloop.serving.access_log import ACCESS_FILE, AccessLog
 from agentloop.serving.edge_keeper import EdgeKeeper, keep
+from agentloop.serving.evidence_receiver import EvidenceReceiver
 from agentloop.serving.haproxy_process import HaproxyProcess
 from agentloop.serving.naming import EDGE_ACTOR, NAMESPACE
 from agentloop.serving.sqlite_control_store import SqliteControlStore
@@ -48,6 +49,8 @@ class EdgeActor:
         )
         self._access_log = AccessLog(folder, store_path.parent / "logs" / ACCESS_FILE)
         self._access_log.start()
+        self._evidence = EvidenceReceiver(folder)
+        self._evidence.start()
         self._stopping = threading.Event()
         threading.Thread(
             target=keep,
@@ -60,7 +63,7 @@ class EdgeActor:
         self._keeper.reconcile()
 
     def traffic(self, model: str) -> list[VersionTraffic]:
-        return self._keeper.traffic(model)
+        return self._evidence.beside(model, self._keeper.traffic(model))
 
     def pids(self) -> tuple[int, int | None]:
         """The actor's process and HAProxy's."""
@@ -69,6 +72,7 @@ class EdgeActor:
     def stop(self) -> None:
         self._stopping.set()
         self._keeper.stop()
+        self._evidence.stop()
         self._access_log.stop()
 
 

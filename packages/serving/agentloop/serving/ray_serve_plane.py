@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from agentloop.serving.haproxy_process import HaproxyProcess, check_port_free, f
 from agentloop.serving.naming import app_name
 from agentloop.serving.ports import HttpAnswer, ObserverFactory, Replay
 from agentloop.serving.ray_edge import EdgeSettings, edge_actor, find_edge_actor
+from agentloop.serving.replica_evidence import EvidencePlace
 from agentloop.serving.run_folder import open_run_dir, run_dir
 
 CALL_SECONDS = 20.0
@@ -68,10 +70,24 @@ class RayServingPlane:
         if status is not None:
             serve.delete(name)
         settings = replica_settings(staged, self._serving)
+        settings = replace(settings, evidence=self._evidence_place(staged))
         application = build_application(settings, self._observer_factory)
         # Not serve.run: that waits for replicas, and the edge's health check knows sooner.
         target = serve.RunTarget(application, name=name, route_prefix=f"/{name}")
         serve.run_many([target], wait_for_applications_running=False)
+
+    def _evidence_place(self, staged: StagedVersion) -> EvidencePlace | None:
+        address, split = self._store.address(), self._store.split(staged.model)
+        if address is None:
+            return None
+        stable = [
+            s.bundle_path
+            for s in self._store.staged()
+            if split is not None and (s.model, s.version) == (split.model, split.stable)
+        ]
+        return EvidencePlace(
+            str(run_dir(self._home)), address.serve_port, stable[0] if stable else None
+        )
 
     def failure(self, staged: StagedVersion) -> str | None:
         from ray import serve

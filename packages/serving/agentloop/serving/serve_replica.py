@@ -16,6 +16,7 @@ from agentloop.serving.batching import AUTO
 from agentloop.serving.control_store import StagedVersion
 from agentloop.serving.ports import ObserverFactory
 from agentloop.serving.replica_app import ReplicaApp
+from agentloop.serving.replica_evidence import EvidencePlace, replica_evidence
 from agentloop.serving.serve_lean_ingress import put_in_front
 from agentloop.serving.serve_predictors import load_predictor
 
@@ -36,6 +37,7 @@ class ReplicaSettings:
     gpus: float = 0.0
     batch: BatchSpec = AUTO
     max_ongoing: int = 256
+    evidence: EvidencePlace | None = None
 
 
 def replica_settings(staged: StagedVersion, serving: ServingSpec) -> ReplicaSettings:
@@ -76,6 +78,9 @@ class ModelReplica:
             batch=settings.batch,
             max_ongoing=settings.max_ongoing,
             reference=bundle.reference,
+            evidence=replica_evidence(bundle, settings.version, settings.evidence)
+            if settings.evidence
+            else None,
         )
         put_in_front(self._app)
 
