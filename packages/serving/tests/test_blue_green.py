@@ -183,7 +183,7 @@ async def test_a_killed_deployment_goes_on_with_the_same_one(
     if killed_after == "settle":
         await dying.complete_rollout(green)
     result = await make(plane).deploy_model(second)
-    assert result.status == "completed"
+    assert result.status == "completed", result.reasons
     assert killed_after == "stage" or result.deployment_id == "7"
     assert plane.provisioned == [first.version, second.version]
     assert store.split("tiny").stable == second.version

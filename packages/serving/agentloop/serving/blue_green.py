@@ -13,38 +13,36 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from agentloop.contracts.errors import (
-    ArtifactUnverified,
-    DeploymentError,
-    ModelNotServed,
-    StaleEpoch,
-)
+from agentloop.contracts.errors import DeploymentError, ModelNotServed
 from agentloop.contracts.models import ModelVersion
 from agentloop.contracts.spec import LoopSpec
 from agentloop.contracts.traffic import DeploymentResult, StagedModel, TrafficSplit, VersionTraffic
 from agentloop.lifecycle.registry import Registry, advance
 from agentloop.lifecycle.transitions import Trigger
+from agentloop.serving.canary import Canary
 from agentloop.serving.canary_judge import Evidence, Judgement, Limits, judge
-from agentloop.serving.canary_watch import CanaryWatch
-from agentloop.serving.control_store import ControlStore, Rollout
+from agentloop.serving.control_store import ControlStore
+from agentloop.serving.deployment_kit import DeploymentKit
 from agentloop.serving.endpoints import control_store
 from agentloop.serving.ports import ObserverFactory, ReportLoader, ServingPlane
 from agentloop.serving.reports import report_loader
+from agentloop.serving.rollback import Rollback
+from agentloop.serving.rollout_controller import RolloutController
 from agentloop.serving.rollout_end import RolloutEnd
-from agentloop.serving.rollout_plan import PlanStage, Shift, plan_stages
+from agentloop.serving.rollout_log import Listener
+from agentloop.serving.rollout_notice import Announce
+from agentloop.serving.rollout_plan import RolloutPlan, plan_rollout
 from agentloop.serving.smoke_tests import smoke_test
 from agentloop.serving.split_writer import SplitWriter
-from agentloop.serving.staging import READY_SECONDS, Staging
-
-LEASE_SECONDS = 15.0
-WATCH_SECONDS = 0.05
+from agentloop.serving.staging import Staging
 
 
 class BlueGreenDeployment:
     """Deploys and rolls back the versions of one loop's model.
 
     ``trusted_key`` is the gate's public key (hex). ``store``, ``plane`` and ``load_report`` are
-    those of ``home`` and of the connected cluster unless given.
+    those of ``home`` and of the connected cluster unless given. ``announce`` tells people how a
+    rollout ended badly, ``listen`` hears each event of a rollout's log.
     """
 
     def __init__(
@@ -58,58 +56,54 @@ class BlueGreenDeployment:
         load_report: ReportLoader | None = None,
         store: ControlStore | None = None,
         plane: ServingPlane | None = None,
+        announce: Announce | None = None,
+        listen: Listener | None = None,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
     ) -> None:
         self._spec, self._registry = spec, registry
-        self._clock, self._new_id = clock, new_id
         self._store = store or control_store(home)
         self._plane = plane or _ray_plane(home, spec, observer_factory)
-        self._staging = Staging(
-            self._store, self._plane, load_report or report_loader(home), trusted_key, clock
+        load = load_report or report_loader(home)
+        self._staging = Staging(self._store, self._plane, load, trusted_key, clock)
+        end = RolloutEnd(self._store, registry, spec.rollout, clock, listen)
+        self._kit = DeploymentKit(
+            self._store, self._plane, self._staging, registry, end, clock, new_id, announce
         )
-        self._end = RolloutEnd(self._store, registry, spec.rollout, clock)
+        self._controller: RolloutController | None = None
         self._writers: dict[str, SplitWriter] = {}
-        self._watch: CanaryWatch | None = None
-        self._rollout: Rollout | None = None
+        self._canary: Canary | None = None
 
     # --- the front door --------------------------------------------------------------------------
 
     async def deploy_model(self, model_version: ModelVersion) -> DeploymentResult:
         """Bring a version to 100% of its model's traffic, step by judged step.
 
-        ``status`` is completed, held (no evidence in time) or rolled_back (evidence against it).
-        Run again after a kill it goes on with the same deployment; a version that is at 100%
-        already changes nothing. Raises ArtifactUnverified without a valid signed report,
-        RolloutConflict, StaleEpoch, DeploymentError when its replicas or smoke tests fail.
+        ``status`` is completed, held (no evidence in time), rolled_back (evidence against it) or
+        aborted (by somebody's word). Run again after a kill it goes on with the same deployment; a
+        version that is at 100% already changes nothing. Raises ArtifactUnverified without a valid
+        signed report, RolloutConflict, RolloutOvertaken, DeploymentError when its replicas or
+        smoke tests fail.
         """
+        return await self.apply(self.plan(model_version), model_version)
+
+    def plan(self, model_version: ModelVersion) -> RolloutPlan:
+        """What ``deploy_model`` would do; nothing is written."""
         mv = model_version
+        return plan_rollout(self._store.split(mv.model), mv.model, mv.version, self._spec.rollout)
+
+    async def apply(
+        self, plan: RolloutPlan, model_version: ModelVersion | None = None
+    ) -> DeploymentResult:
+        """Execute a plan, as ``deploy_model`` does. Raises PlanOutdated as well."""
+        mv = model_version or await asyncio.to_thread(self._registry.get, plan.model, plan.version)
         self._writers[mv.model] = SplitWriter(self._store, self._plane, mv.model)
-        stages = plan_stages(self._writer(mv.model).current, mv.version, self._spec.rollout)
-        if not stages:
-            return await self._confirm(mv)
-        self._staging.verify(mv)
-        rollout = self._claim(mv)
-        self._staging.approve(mv)
-        self._end.record(rollout, "intent", "deploy", plan=[type(s).__name__ for s in stages])
-        started = self._clock()
+        self._canary = None
+        self._controller = RolloutController(self._kit, self, plan, self._writers[mv.model])
         try:
-            green = await self.deploy_to_green(mv)
-            await self.run_smoke_tests(green)
-            judgement = await self._shift(green, stages)
-        except StaleEpoch:
-            raise  # a newer controller, or the edge's lease, has decided: touch nothing
-        except Exception as error:
-            raise await self._failed(rollout, error) from error
+            result = await self._controller.run(mv)
         finally:
-            self._rollout = None
-        metrics = {**self._metrics(), "seconds": self._clock() - started}
-        if judgement.verdict == "promote":
-            await self.complete_rollout(green)
-            result = self._end.completed(rollout, judgement, metrics)
-        else:
-            await self.rollback_deployment(green)
-            result = self._end.abandoned(rollout, judgement, metrics)
+            self._controller = None
         return replace(result, endpoint=self.endpoint(mv.model))
 
     async def stage(self, model_version: ModelVersion) -> StagedModel:
@@ -124,25 +118,14 @@ class BlueGreenDeployment:
         await asyncio.to_thread(self._staging.retire, model_version.model, model_version.version)
 
     async def rollback(self, model: str) -> DeploymentResult:
-        """Give all traffic back to the previous version, and check that it answers.
+        """Give all traffic back to the previous version, check that it answers, and tell people.
 
         A canary under way is abandoned; else the version before the stable one returns, at once
         while it is warm, from the registry after its retirement. Raises ModelNotServed,
         DeploymentError where there is nothing to go back to.
         """
-        writer = self._writers[model] = SplitWriter(self._store, self._plane, model)
-        left, target = self._end.rollback_target(writer.current, model)
-        warm = self._staging.find(model, target)
-        ready = await asyncio.to_thread(self._staging.is_ready, model, target)
-        if warm is None or not warm.approved or not ready:
-            candidate = await asyncio.to_thread(self._registry.get, model, target)
-            self._staging.approve(candidate)
-            await self._staging.deploy(candidate)
-        await asyncio.to_thread(writer.settle, target)
-        health = await asyncio.to_thread(self._plane.call, f"/v2/models/{model}/ready", None)
-        result = self._end.rolled_back(self._new_id(), model, left, target)
-        if health.status != 200:
-            raise DeploymentError(model, target, f"after the rollback it answers {health.status}")
+        self._writers[model] = SplitWriter(self._store, self._plane, model)
+        result = await Rollback(self._kit, self._writers[model], model).run()
         return replace(result, endpoint=self.endpoint(model))
 
     async def restore(self) -> tuple[str, ...]:
@@ -154,7 +137,8 @@ class BlueGreenDeployment:
 
     async def deploy_to_green(self, model_version: ModelVersion) -> StagedModel:
         """Run the version beside the live one at weight 0. Raises DeploymentError."""
-        return await self._staging.deploy(model_version)
+        started = self._effect("provision")
+        return await self._staging.deploy(model_version, started)
 
     async def run_smoke_tests(self, green: StagedModel) -> None:
         """Real requests to the private route. Raises DeploymentError naming what failed."""
@@ -165,53 +149,59 @@ class BlueGreenDeployment:
             reason = "smoke tests: " + "; ".join(failures)
             raise DeploymentError(green.model, green.version, reason)
         advance(self._registry, green.model, green.version, Trigger.STAGING_TESTS_PASSED)
+        self._effect("probe")()
+
+    async def shadow_rollout(self, green: StagedModel, percentage: float = 100) -> TrafficSplit:
+        """Send the version a copy of a share of the requests (percent); its answers reach nobody.
+        Raises StaleEpoch."""
+        split = await (await self._watched(green)).shadow(percentage)
+        self._effect(f"shadow {percentage:g}%")()
+        return split
 
     async def canary_rollout(
-        self, green: StagedModel, traffic_percentage: float = 10
+        self, green: StagedModel, traffic_percentage: float = 10, by_session: bool = False
     ) -> TrafficSplit:
-        """Give the version a share of the traffic (percent), under a lease. Raises
-        ArtifactUnverified, StaleEpoch."""
+        """Give the version a share of the traffic (percent), or of the sessions, under a lease.
+        Raises ArtifactUnverified, StaleEpoch."""
         self._staging.require_approved(green.model, green.version)
-        split = await self._lease(green, traffic_percentage)
-        if self._watch is None or self._watch.version != green.version:
-            bodies = await asyncio.to_thread(self._staging.bodies, green.model, green.version)
-            self._watch = CanaryWatch(green, self._plane, bodies, self._spec.rollout)
-        await asyncio.to_thread(self._watch.begin_step)
+        split = await (await self._watched(green)).give(traffic_percentage, by_session)
+        self._effect(f"shift {traffic_percentage:g}%")()
         return split
 
     async def monitor_deployment(
         self, green: StagedModel, duration: float = 300
     ) -> tuple[Evidence, ...]:
-        """Gather evidence until the judge can decide, at most ``duration`` seconds; renews the
-        lease meanwhile. Raises StaleEpoch when somebody else moved the traffic."""
-        if self._watch is None:
+        """Gather evidence until the judge can decide, at most ``duration`` seconds; the lease is
+        renewed meanwhile. Raises StaleEpoch or RolloutOvertaken when somebody else moved the
+        traffic."""
+        canary = self._canary
+        if canary is None or canary.green.version != green.version:
             raise DeploymentError(green.model, green.version, "it has no canary traffic to watch")
-        started = self._clock()
-        while True:
-            evidence = await asyncio.to_thread(self._watch.observe)
-            waited = self._clock() - started
-            verdict = self.validate_deployment_metrics(evidence).verdict
-            enough = verdict == "promote" and waited >= self._spec.rollout.step_seconds
-            if verdict == "rollback" or enough or waited >= duration:
-                return evidence
-            split = self._writer(green.model).current
-            if split and (split.lease_until or 0) - self._clock() < LEASE_SECONDS / 2:
-                await self._lease(green, split.weights[green.version])
-            await asyncio.sleep(WATCH_SECONDS)
+        shortest = min(canary.settings.step_seconds, duration)
+        if self._controller is not None:
+            return await canary.watch(shortest, duration)
+        with self._kit.lease(self._writer(green.model)):
+            return await canary.watch(shortest, duration)
 
     def validate_deployment_metrics(self, evidence: tuple[Evidence, ...]) -> Judgement:
         """The judge's word on the evidence of all steps so far."""
+        if self._canary is not None:
+            return self._canary.judge(evidence)
         return judge(evidence, Limits.of(self._spec.rollout))
 
     async def complete_rollout(self, green: StagedModel) -> TrafficSplit:
         """Make the version the stable one. Raises ArtifactUnverified, StaleEpoch."""
         self._staging.require_approved(green.model, green.version)
-        return await asyncio.to_thread(self._writer(green.model).settle, green.version)
+        split = await asyncio.to_thread(self._writer(green.model).settle, green.version)
+        self._effect("promote")()
+        return split
 
     async def rollback_deployment(self, green: StagedModel) -> TrafficSplit:
         """All traffic back to stable; the version stays warm at weight 0 for the bake."""
         writer = self._writer(green.model)
-        return await asyncio.to_thread(writer.settle, writer.stable)
+        split = await asyncio.to_thread(writer.settle, writer.stable)
+        self._effect("rollback")()
+        return split
 
     # --- readers ---------------------------------------------------------------------------------
 
@@ -225,59 +215,26 @@ class BlueGreenDeployment:
         """What the edge counted, a version."""
         return tuple(self._plane.traffic(model))
 
+    def metrics(self) -> dict[str, float]:
+        """The figures of the rollout under way; empty without one."""
+        return self._canary.metrics() if self._canary is not None else {}
+
     # --- inside ----------------------------------------------------------------------------------
 
-    async def _shift(self, green: StagedModel, stages: tuple[PlanStage, ...]) -> Judgement:
-        self._watch = None
-        if self._writer(green.model).current is None:
-            reason = "first version of this model: there is nothing to compare it with"
-            return Judgement("promote", (reason,))
-        judgement = Judgement("promote", ())
-        for stage in stages:
-            if isinstance(stage, Shift):
-                await self.canary_rollout(green, stage.percent)
-                evidence = await self.monitor_deployment(green, stage.max_seconds)
-                judgement = self.validate_deployment_metrics(evidence)
-                if judgement.verdict != "promote":
-                    break
-        return judgement
+    async def _watched(self, green: StagedModel) -> Canary:
+        """The canary's hand and eye, made when it first gets traffic."""
+        if self._canary is None or self._canary.green.version != green.version:
+            bodies = await asyncio.to_thread(self._staging.bodies, green.model, green.version)
+            writer = self._writer(green.model)
+            if self._controller is not None:
+                self._canary = self._controller.canary(green, bodies)
+            else:
+                self._canary = self._kit.canary(green, bodies, writer, self._spec.rollout)
+        return self._canary
 
-    async def _lease(self, green: StagedModel, percent: float) -> TrafficSplit:
-        until = self._clock() + LEASE_SECONDS
-        if self._rollout is not None:
-            self._rollout = replace(self._rollout, lease_until=until)
-            self._store.put_rollout(self._rollout)
-        writer = self._writer(green.model)
-        return await asyncio.to_thread(writer.canary, green.version, percent, until)
-
-    def _claim(self, mv: ModelVersion) -> Rollout:
-        now = self._clock()
-        current = self._writer(mv.model).current
-        previous = current.stable if current else None
-        lease = now + READY_SECONDS + LEASE_SECONDS
-        asked = Rollout(self._new_id(), mv.model, mv.version, "running", now, lease, previous)
-        self._rollout = self._store.claim(asked, now)
-        return self._rollout
-
-    async def _confirm(self, mv: ModelVersion) -> DeploymentResult:
-        """The result for a version at 100%: finish what a kill left undone, revive replicas that
-        went with their cluster."""
-        if not await asyncio.to_thread(self._staging.is_ready, mv.model, mv.version):
-            await self._staging.deploy(mv)
-        reason = Judgement("promote", ("it is at 100% already",))
-        return replace(self._end.confirmed(mv, reason), endpoint=self.endpoint(mv.model))
-
-    async def _failed(self, rollout: Rollout, error: Exception) -> Exception:
-        writer = self._writer(rollout.model)
-        if writer.current is not None and writer.current.lease_until is not None:
-            await asyncio.to_thread(writer.settle, writer.stable)
-        await asyncio.to_thread(self._end.failed, rollout, str(error))
-        if isinstance(error, (DeploymentError, ArtifactUnverified)):
-            return error
-        return DeploymentError(rollout.model, rollout.version, f"{type(error).__name__}: {error}")
-
-    def _metrics(self) -> dict[str, float]:
-        return self._watch.metrics() if self._watch else {}
+    def _effect(self, action: str) -> Callable[[], None]:
+        controller = self._controller
+        return (lambda: controller.took_effect(action)) if controller else (lambda: None)
 
     def _writer(self, model: str) -> SplitWriter:
         if model not in self._writers:

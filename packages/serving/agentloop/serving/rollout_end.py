@@ -13,14 +13,16 @@ from agentloop.contracts.traffic import DeploymentResult, TrafficSplit
 from agentloop.lifecycle.registry import Registry, advance
 from agentloop.lifecycle.transitions import Trigger
 from agentloop.serving.canary_judge import Judgement
-from agentloop.serving.control_store import Bake, ControlStore, Rollout, RolloutEvent
+from agentloop.serving.control_store import Bake, ControlStore, Rollout
 from agentloop.serving.registry_moves import crown
+from agentloop.serving.rollout_log import Listener, RolloutLog, told
 
-Kind = Literal["intent", "effect", "done"]
+Ended = Literal["completed", "held", "rolled_back", "failed"]
 
 
 class RolloutEnd:
-    """Writes how a rollout ended: bakes, registry moves, the log."""
+    """Writes how a rollout ended: bakes, registry moves, the log. What a rollout's own plan says
+    about baking goes before ``spec``."""
 
     def __init__(
         self,
@@ -28,11 +30,13 @@ class RolloutEnd:
         registry: Registry,
         spec: RolloutSpec,
         clock: Callable[[], float],
+        listen: Listener | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
         self._spec = spec
         self._clock = clock
+        self._listen = listen
 
     def completed(
         self, rollout: Rollout, judgement: Judgement, metrics: Mapping[str, float]
@@ -41,7 +45,7 @@ class RolloutEnd:
         model, version, previous = rollout.model, rollout.version, rollout.previous
         self._store.remove_bake(model, version)
         if previous is not None:
-            self._bake(model, previous, self._spec.bake_seconds)
+            self._bake_logged(rollout, previous)
         advance(self._registry, model, version, Trigger.STAGING_TESTS_PASSED, Trigger.DEPLOYED)
         crown(self._registry, model, version, previous)
         return self._close(rollout, "completed", judgement, metrics)
@@ -59,7 +63,7 @@ class RolloutEnd:
     ) -> DeploymentResult:
         """Traffic is back on stable: by evidence (rolled_back), or for want of it (held)."""
         model, version = rollout.model, rollout.version
-        self._bake(model, version, self._spec.bake_seconds)
+        self._bake(model, version, self._bake_seconds(rollout))
         if judgement.verdict != "rollback":
             return self._close(rollout, "held", judgement, metrics)
         degraded = (
@@ -93,26 +97,25 @@ class RolloutEnd:
     ) -> DeploymentResult:
         """Traffic went from ``left`` back to ``target`` by somebody's word."""
         now = self._clock()
+        reason = f"rolled back from {left} to {target}"
         self._store.remove_bake(model, target)
         self._bake(model, left, self._spec.bake_seconds)
         for rollout in self._store.rollouts(model):
             if rollout.version == left and rollout.state in ("running", "completed"):
-                self._store.put_rollout(replace(rollout, state="rolled_back"))
+                ended = replace(rollout, state="rolled_back", reasons=(reason,), ended_at=now)
+                self._store.put_rollout(ended)
         rollout = Rollout(
             deployment_id, model, target, "completed", now, now, self._previous(model, target)
         )
         degraded = (Trigger.PERFORMANCE_DEGRADED, Trigger.PREVIOUS_VERSION_RESTORED)
         advance(self._registry, model, left, *degraded)
         crown(self._registry, model, target, None)
-        reason = f"rolled back from {left} to {target}"
         self._close(rollout, "completed", Judgement("promote", (reason,)), {})
         return DeploymentResult(target, deployment_id, "rolled_back", reasons=(reason,))
 
-    def record(self, rollout: Rollout, kind: Kind, action: str, **detail: object) -> None:
-        """One line of the log."""
-        at = self._clock()
-        event = RolloutEvent(at, rollout.model, rollout.deployment_id, kind, action, detail)
-        self._store.record(event)
+    def log(self, rollout: Rollout) -> RolloutLog:
+        """The log of a rollout."""
+        return RolloutLog(self._store, rollout, self._clock, self._listen)
 
     def _previous(self, model: str, version: str) -> str | None:
         done = [
@@ -122,19 +125,38 @@ class RolloutEnd:
         ]
         return done[-1].previous if done else None
 
+    def _bake_seconds(self, rollout: Rollout) -> float:
+        settings = rollout.plan.settings if rollout.plan else self._spec
+        return settings.bake_seconds
+
+    def _bake_logged(self, rollout: Rollout, version: str) -> None:
+        """The bake of the version before. One that an earlier controller began goes on."""
+        known = {(bake.model, bake.version) for bake in self._store.bakes()}
+        log, epoch = self.log(rollout), self._epoch(rollout.model)
+        log.record("intent", "bake", epoch, version=version)
+        if (rollout.model, version) not in known:
+            self._bake(rollout.model, version, self._bake_seconds(rollout))
+        deadlines = [b.deadline for b in self._store.bakes() if b.version == version]
+        log.record("effect", "bake", epoch, version=version, until=max(deadlines, default=0.0))
+        log.record("intent", "retire", epoch, version=version)  # the edge's keeper does it
+
     def _bake(self, model: str, version: str, seconds: float) -> None:
         if any((s.model, s.version) == (model, version) for s in self._store.staged()):
             self._store.put_bake(Bake(model, version, self._clock() + seconds))
 
+    def _epoch(self, model: str) -> int:
+        split = self._store.split(model)
+        return split.epoch if split else 0
+
     def _close(
-        self,
-        rollout: Rollout,
-        state: Literal["completed", "held", "rolled_back", "failed"],
-        judgement: Judgement,
-        metrics: Mapping[str, float],
+        self, rollout: Rollout, state: Ended, judgement: Judgement, metrics: Mapping[str, float]
     ) -> DeploymentResult:
-        self._store.put_rollout(replace(rollout, state=state, reasons=judgement.reasons))
-        self.record(rollout, "done", state, reasons=list(judgement.reasons), metrics=dict(metrics))
+        log = self.log(rollout)
+        if not log.has_ended():  # a controller that was killed here has written it
+            detail = {**told(judgement), "state": state, "metrics": dict(metrics)}
+            log.record("done", "ended", self._epoch(rollout.model), **detail)
+        ended = replace(rollout, state=state, reasons=judgement.reasons, ended_at=self._clock())
+        self._store.put_rollout(ended)
         return DeploymentResult(
             rollout.version, rollout.deployment_id, state, dict(metrics), judgement.reasons
         )

@@ -39,9 +39,11 @@ class Staging:
         self._trusted_key = trusted_key
         self._clock = clock
 
-    async def deploy(self, mv: ModelVersion) -> StagedModel:
-        """Replicas at weight 0, ready; what runs already is kept. Raises ArtifactUnverified,
-        DeploymentError."""
+    async def deploy(
+        self, mv: ModelVersion, started: Callable[[], None] = lambda: None
+    ) -> StagedModel:
+        """Replicas at weight 0, ready; what runs already is kept. ``started`` is called once they
+        are asked for. Raises ArtifactUnverified, DeploymentError."""
         path = bundle_path(mv)
         await asyncio.to_thread(open_bundle, path, mv.digest)
         known = self.find(mv.model, mv.version)
@@ -51,6 +53,7 @@ class Staging:
         self._store.put_staged(staged)
         await asyncio.to_thread(self._plane.provision, staged)
         await asyncio.to_thread(self._plane.reconcile)
+        started()
         await self._until_ready(staged)
         url = self._plane.inside_url + private_path(mv.model, mv.version)
         return StagedModel(mv.model, mv.version, url)
