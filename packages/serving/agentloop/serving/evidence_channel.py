@@ -11,7 +11,6 @@ import asyncio
 import socket
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 
 from agentloop.contracts.traffic import ShadowCounts, VersionEvidence
 from agentloop.serving.evidence_counts import BUCKETS_AN_OCTAVE, EvidenceMessage, encode
-from agentloop.serving.prediction_bins import PredictionBins
+from agentloop.serving.prediction_bins import PredictionBins, Predictions
 
 EVIDENCE_SOCKET = "evidence.sock"
 FLUSH_SECONDS = 0.1
@@ -31,7 +30,7 @@ MOST_ROWS = 64
 QUEUED = 512
 MOST_SHADOWS = 16
 
-_Answer = tuple[float, int, Sequence[Any], bool]
+_Answer = tuple[float, int, Predictions, bool]
 
 
 class EvidenceSender:
@@ -55,7 +54,7 @@ class EvidenceSender:
         self._labelled = 0.0
         self._right = 0.0
 
-    def note(self, seconds: float, status: int, labels: Sequence[Any], is_probe: bool) -> None:
+    def note(self, seconds: float, status: int, labels: Predictions, is_probe: bool) -> None:
         """Count one answered request; its predictions only where it is not a probe."""
         self._queue.append((seconds, status, labels, is_probe))
         if self._timer is None:

@@ -11,8 +11,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+import numpy.typing as npt
+
 from agentloop.lifecycle.bundle import Signature
 from agentloop.serving.evidence_counts import MAX_NAME, MAX_NAMES
+
+Predictions = Sequence[Any] | npt.NDArray[Any]
 
 # Two values agree that are apart by at most this part of the range of the middle nine tenths.
 AGREEING_PART = 0.02
@@ -48,7 +52,7 @@ class PredictionBins:
         value = float(label)
         return tuple(f"{digest}:{bisect_right(cuts, value)}" for digest, cuts in self._binnings)
 
-    def differing(self, mine: Sequence[Any], other: Sequence[Any]) -> float:
+    def differing(self, mine: Predictions, other: Predictions) -> float:
         """The share of rows whose predictions differ; 1 where the numbers of rows do."""
         if len(mine) != len(other) or not len(mine):
             return 1.0

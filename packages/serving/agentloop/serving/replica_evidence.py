@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agentloop.lifecycle.bundle import ModelBundle, open_bundle
 from agentloop.serving.evidence_channel import EvidenceSender
-from agentloop.serving.prediction_bins import PredictionBins
+from agentloop.serving.prediction_bins import PredictionBins, Predictions
 from agentloop.serving.shadowing import ShadowMirror
 
 PROBE_HEADER = b"x-agentloop-probe"
@@ -32,7 +31,7 @@ class ReplicaEvidence:
         headers: Mapping[bytes, bytes],
         endpoint: str,
         content: bytes,
-        labels: Sequence[Any],
+        labels: Predictions,
         seconds: float,
         status: int,
     ) -> None:
@@ -45,7 +44,7 @@ class ReplicaEvidence:
             log.exception("evidence was lost")
 
     def _mirrored(
-        self, headers: Mapping[bytes, bytes], endpoint: str, content: bytes, labels: Sequence[Any]
+        self, headers: Mapping[bytes, bytes], endpoint: str, content: bytes, labels: Predictions
     ) -> None:
         # The copy is sent as plain JSON, so a body with raw tensors after it cannot be.
         if self._mirror is not None and _JSON_LENGTH not in headers:

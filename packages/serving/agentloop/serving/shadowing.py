@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from agentloop.serving.evidence_channel import EvidenceSender
-from agentloop.serving.prediction_bins import PredictionBins
+from agentloop.serving.prediction_bins import PredictionBins, Predictions
 
 QUEUE = 64
 CONNECTIONS = 2
@@ -37,7 +37,7 @@ class Copy:
     app: str
     path: str
     body: bytes
-    labels: Sequence[Any]
+    labels: Predictions
 
 
 class ShadowMirror:
@@ -52,7 +52,7 @@ class ShadowMirror:
         self._queue: asyncio.Queue[Copy] = asyncio.Queue(QUEUE)
         self._workers: list[asyncio.Task[None]] = []
 
-    def offer(self, app: bytes, endpoint: str, body: bytes, labels: Sequence[Any]) -> None:
+    def offer(self, app: bytes, endpoint: str, body: bytes, labels: Predictions) -> None:
         """Take a copy, or drop it where too many wait. Another model's app is ignored."""
         name = app.decode("latin-1")
         if not name.startswith(self._prefix) or not _SANE_APP.fullmatch(name):
