@@ -111,6 +111,8 @@ def test_a_colon_inside_a_string_is_no_repeated_key():
         {"inputs": {"x": [1, 2], "c": ["a", "b"]}},
         {"inputs": {"x": [[1], [2]], "c": ["a", "b"]}},
         {"instances": [[1, "a"], [2, "b"]]},
+        {"instances": [{"x": 1, "c": "a"}, {"x": 2, "c": "b"}], "params": {"top": 1}},
+        {"dataframe_split": {"index": [7, 8], "columns": ["x", "c"], "data": [[1, "a"], [2, "b"]]}},
     ],
 )
 def test_all_of_mlflows_forms_give_the_same_columns(payload):
@@ -119,11 +121,23 @@ def test_all_of_mlflows_forms_give_the_same_columns(payload):
     assert list(request.columns["c"]) == ["a", "b"]
 
 
+def test_a_column_that_some_records_leave_out_is_null_there():
+    records = [{"x": 1, "c": "a", "new": 1}, {"c": "b"}]
+    request = decode_invocations(json.dumps({"dataframe_records": records}).encode(), MIXED)
+    np.testing.assert_array_equal(request.columns["x"], [1, np.nan])
+
+
+def test_one_input_takes_plain_values():
+    single = Signature("m", "binary", (InputColumn("x", "FP64"),), "y", ("no", "yes"))
+    assert decode_invocations(b'{"inputs": [1, 2]}', single).columns["x"].tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(
     "payload",
     [
         {},
         {"inputs": 3},
+        {"inputs": {"x": [1], "c": ["a"]}, "params": 3},
         {"inputs": {"x": [1]}},
         {"inputs": [[1]]},
         {"inputs": [[1, {}]]},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -34,8 +36,17 @@ class Watcher:
             raise RuntimeError("watching failed")
 
 
-async def ask(path, body=None, headers=(), watcher=None, method=None):
-    app = ReplicaApp(SIGNATURE, "0.1.0", Predictor(), watcher, max_body_bytes=1000)
+def make_app(predictor=None, watcher=None, **more):
+    return ReplicaApp(SIGNATURE, "0.1.0", predictor or Predictor(), watcher, 1000, **more)
+
+
+async def ask(path, body=None, headers=(), watcher=None, method=None, app=None):
+    status, answered, content = await ask_raw(path, body, headers, watcher, method, app)
+    return status, answered, json.loads(content)
+
+
+async def ask_raw(path, body=None, headers=(), watcher=None, method=None, app=None):
+    app = app or make_app(watcher=watcher)
     scope = {
         "type": "http",
         "method": method or ("GET" if body is None else "POST"),
@@ -53,7 +64,9 @@ async def ask(path, body=None, headers=(), watcher=None, method=None):
         sent.append(message)
 
     await app(scope, receive, send)
-    return sent[0]["status"], dict(sent[0]["headers"]), json.loads(sent[1]["body"])
+    names = [name for name, _ in sent[0]["headers"]]
+    assert len(set(names)) == len(names)
+    return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
 
 async def test_a_prediction_names_version_and_request():
@@ -81,6 +94,11 @@ async def test_a_wild_request_id_is_replaced(wild):
         ("/v2/models/m/versions/0.1.0/infer", BODY, None, 200),
         ("/v2/models/m/versions/0.2.0/infer", BODY, None, 404),
         ("/v2/models/m/versions/0.1.0/ready", None, None, 200),
+        ("/v2/models/m/openapi.json", None, None, 200),
+        ("/invocations", b'{"inputs": {"x": [1]}}', None, 200),
+        ("/ping", None, None, 200),
+        ("/health", None, "HEAD", 200),
+        ("/version", None, None, 200),
     ],
 )
 async def test_each_path_has_its_status(path, body, method, expected):
@@ -110,3 +128,120 @@ async def test_the_observer_sees_predictions_and_failures_but_no_probes():
 async def test_a_failing_observer_fails_no_request():
     status, _, _ = await ask(INFER, BODY, watcher=Watcher(broken=True))
     assert status == 200
+
+
+class Slow(Predictor):
+    """Waits for its gate; heavy from the second prediction on."""
+
+    def __init__(self):
+        self.gate, self.begun = threading.Event(), threading.Event()
+
+    def predict(self, columns):
+        self.begun.set()
+        assert self.gate.wait(5)
+        return super().predict(columns)
+
+
+def heavy(predictor, **more):
+    app = make_app(predictor, **more)
+    app._batcher.seconds = 3.0
+    return app
+
+
+async def test_health_is_answered_and_one_request_too_many_refused_while_a_model_predicts():
+    predictor = Slow()
+    app = heavy(predictor, max_ongoing=2)
+    tasks = [asyncio.create_task(ask(INFER, BODY, app=app)) for _ in range(2)]
+    assert await asyncio.to_thread(predictor.begun.wait, 5)
+    assert (await ask("/v2/health/ready", app=app))[0] == 200
+    status, headers, answer = await ask(INFER, BODY, app=app)
+    assert (status, headers[b"retry-after"]) == (429, b"6")
+    assert "2 requests are waiting" in answer["error"]
+    predictor.gate.set()
+    assert [status for status, _, _ in await asyncio.gather(*tasks)] == [200, 200]
+    assert (await ask(INFER, BODY, app=app))[0] == 200
+
+
+async def test_a_replica_that_drains_is_not_ready_and_answers_until_it_is_closed():
+    app = make_app()
+    app.drain()
+    status, headers, _ = await ask("/v2/health/ready", app=app)
+    assert (status, headers[b"retry-after"]) == (503, b"1")
+    assert (await ask("/v2/health/live", app=app))[0] == 200
+    assert (await ask(INFER, BODY, app=app))[0] == 200
+    await shut_down(app)
+    app.drain()
+    status, headers, answer = await ask(INFER, BODY, app=app)
+    assert (status, headers[b"retry-after"]) == (503, b"1")
+    assert "shutting down" in answer["error"]
+
+
+async def shut_down(app):
+    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    sent = []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message["type"])
+
+    await app({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+@pytest.mark.parametrize("path", [INFER, "/nowhere", "/v2"])
+async def test_every_answer_continues_the_trace_of_its_request(path):
+    trace, span = b"a" * 32, b"b" * 16
+    parent = b"00-%b-%b-01" % (trace, span)
+    _, headers, _ = await ask(path, b"{", [(b"traceparent", parent)])
+    version, same, other, flags = headers[b"traceresponse"].split(b"-")
+    assert (version, same, flags) == (b"00", trace, b"01")
+    assert other != span
+
+
+async def test_two_parents_are_none():
+    parents = [(b"traceparent", b"00-%b-%b-01" % (digit * 32, b"b" * 16)) for digit in (b"a", b"c")]
+    _, headers, _ = await ask(INFER, BODY, parents)
+    assert headers[b"traceresponse"].split(b"-")[1] not in (b"a" * 32, b"c" * 32)
+
+
+async def test_raw_tensors_come_and_go():
+    text = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "x",
+                    "shape": [1],
+                    "datatype": "FP32",
+                    "parameters": {"binary_data_size": 4},
+                }
+            ],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    body = text + np.array([3.0], "<f4").tobytes()
+    length = [(b"inference-header-content-length", b"%d" % len(text))]
+    status, headers, content = await ask_raw(INFER, body, length)
+    head = int(headers[b"inference-header-content-length"])
+    assert (status, headers[b"content-type"]) == (200, b"application/octet-stream")
+    assert content[head:] == b"\x03\0\0\0yes" + np.array([0, 1], "<f4").tobytes()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/v2/models/m/docs", "/v2/models/m/versions/0.1.0/docs"])
+async def test_the_documentation_is_a_page_that_may_load_nothing(path):
+    status, headers, content = await ask_raw(path)
+    assert (status, headers[b"content-type"]) == (200, b"text/html; charset=utf-8")
+    assert b"default-src 'none'" in headers[b"content-security-policy"]
+    assert b"/v2/models/m/infer" in content
+
+
+async def test_csv_is_refused_by_its_type():
+    status, _, answer = await ask("/invocations", b"x\n1\n", [(b"content-type", b"text/csv")])
+    assert status == 415
+    assert "application/json" in answer["error"]
+
+
+async def test_a_method_that_is_not_allowed_is_told_which_is():
+    assert (await ask(INFER, method="GET"))[1][b"allow"] == b"POST"
+    assert (await ask("/v2", method="POST"))[1][b"allow"] == b"GET, HEAD"
