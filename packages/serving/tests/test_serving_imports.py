@@ -6,7 +6,7 @@ import pickle
 import subprocess
 import sys
 
-from agentloop.serving.client import ModelUnreachable
+from agentloop.contracts import ModelUnreachable
 
 HEAVY = ("ray", "torch", "mlflow", "pandas", "evidently", "onnxruntime", "pyarrow", "httpx", "onnx")
 

@@ -12,6 +12,7 @@ from agentloop.contracts.data import (
     Finding,
 )
 from agentloop.contracts.errors import (
+    AccessDenied,
     AgentLoopError,
     ApiKeyRefused,
     ArtifactUnverified,
@@ -31,6 +32,7 @@ from agentloop.contracts.errors import (
     LifecycleError,
     ModelNotReproduced,
     ModelNotServed,
+    ModelUnreachable,
     MonitoringError,
     NoRollout,
     NothingNew,
@@ -42,6 +44,7 @@ from agentloop.contracts.errors import (
     RolloutConflict,
     RolloutOvertaken,
     SchemaMismatch,
+    ServerBusy,
     ServingError,
     SourceNotFound,
     SourceUnreadable,
@@ -101,6 +104,7 @@ from agentloop.contracts.traffic import (
 )
 
 __all__ = [
+    "AccessDenied",
     "AgentLoopError",
     "ApiKeyRefused",
     "ArtifactUnverified",
@@ -143,6 +147,7 @@ __all__ = [
     "ModelNotReproduced",
     "ModelNotServed",
     "ModelSpec",
+    "ModelUnreachable",
     "ModelVersion",
     "MonitoringError",
     "MonitoringReport",
@@ -162,8 +167,10 @@ __all__ = [
     "RolloutSpec",
     "SchemaMismatch",
     "SearchSpec",
+    "ServerBusy",
     "ServingError",
     "ServingSpec",
+    "ShadowCounts",
     "SignedReport",
     "SourceNotFound",
     "SourceUnreadable",
@@ -189,6 +196,7 @@ __all__ = [
     "TrainingError",
     "TrainingResult",
     "ValidationReport",
+    "VersionEvidence",
     "VersionNotFound",
     "VersionTraffic",
     "VersioningFailed",

@@ -36,7 +36,10 @@
     │   ├── PlanOutdated     68
     │   ├── EdgeExposed      69
     │   ├── CertificateUnusable 74
-    │   └── ApiKeyRefused    75
+    │   ├── ApiKeyRefused    75
+    │   ├── ModelUnreachable 76
+    │   ├── AccessDenied     77
+    │   └── ServerBusy       85
     ├── ClusterError         70
     │   ├── PortInUse        71
     │   ├── StaleCluster     72
@@ -52,6 +55,11 @@ The number is the exit code of the command line. Errors survive pickling, becaus
 between processes; they are data, so they read no clock, environment or file.
 """
 
+from agentloop.contracts.client_errors import (
+    AccessDenied,
+    ModelUnreachable,
+    ServerBusy,
+)
 from agentloop.contracts.data_errors import (
     DataError,
     DataQualityError,
@@ -115,6 +123,7 @@ from agentloop.contracts.spec_errors import (
 )
 
 __all__ = [
+    "AccessDenied",
     "AgentLoopError",
     "ApiKeyRefused",
     "ArtifactUnverified",
@@ -134,6 +143,7 @@ __all__ = [
     "LifecycleError",
     "ModelNotReproduced",
     "ModelNotServed",
+    "ModelUnreachable",
     "MonitoringError",
     "NoRollout",
     "NothingNew",
@@ -145,6 +155,7 @@ __all__ = [
     "RolloutConflict",
     "RolloutOvertaken",
     "SchemaMismatch",
+    "ServerBusy",
     "ServingError",
     "SourceNotFound",
     "SourceUnreadable",

@@ -22,7 +22,7 @@ from agentloop.serving.sqlite_control_store import SqliteControlStore
 
 if TYPE_CHECKING:
     from agentloop.serving.blue_green import BlueGreenDeployment
-    from agentloop.serving.client import Client, Prediction
+    from agentloop.serving.client import AsyncClient, Client, ModelMetadata, Prediction
     from agentloop.serving.haproxy_process import stop_edge
     from agentloop.serving.ray_serve_plane import (
         RayServingPlane,
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 # Names whose modules import more than the standard library, numpy and pydantic.
 _LAZY = {
+    "AsyncClient": "client",
     "BlueGreenDeployment": "blue_green",
     "Client": "client",
+    "ModelMetadata": "client",
     "Prediction": "client",
     "RayServingPlane": "ray_serve_plane",
     "start_serving_plane": "ray_serve_plane",
@@ -44,6 +46,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "AsyncClient",
     "Bake",
     "BakeStage",
     "BlueGreenDeployment",
@@ -54,6 +57,7 @@ __all__ = [
     "Judgement",
     "Limits",
     "MemoryControlStore",
+    "ModelMetadata",
     "Observer",
     "ObserverFactory",
     "PlanStage",
