@@ -14,7 +14,7 @@ class ModelUnreachable(ServingError):
 
     reason: str
     exit_code: ClassVar[int] = 76
-    kept: str = ""
+    kept: str = "Nothing was changed: a prediction writes nothing."
     next_step: str = "agentloop status"
 
     @property
