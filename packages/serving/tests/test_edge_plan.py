@@ -26,10 +26,8 @@ STAGED = [StagedVersion("m", V1, "/b1", "d1"), StagedVersion("m", V2, "/b2", "d2
 SPLIT = TrafficSplit("m", {V1: 90.0, V2: 10.0}, V1, 2, lease_until=50.0)
 
 
-def plan(
-    staged=STAGED, splits=(SPLIT,), guards=EdgeGuards(), address=ADDRESS, folder=FOLDER, **more
-):
-    return plan_edge(address, folder, guards, staged, splits, **more)
+def plan(staged=STAGED, splits=(SPLIT,), guards=None, address=ADDRESS, folder=FOLDER, **more):
+    return plan_edge(address, folder, guards or EdgeGuards(), staged, splits, **more)
 
 
 @pytest.mark.parametrize("percent", [1, 5, 10, 25, 33, 50, 75, 90, 99, 100])

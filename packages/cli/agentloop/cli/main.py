@@ -33,6 +33,7 @@ COMMANDS = {
     "status": ("status", "show the cluster, the models served and their traffic"),
     "predict": ("predict", "send rows to a served model"),
     "rollback": ("rollback", "send a model's traffic back to its previous version"),
+    "keys": ("keys", "make, list and revoke the API keys that the edge asks for"),
     "up": ("up", "start the local cluster and serve again what was served"),
     "down": ("down", "stop the local cluster; everything learned is kept"),
     "ui": ("ui", "open MLflow's page on this state folder"),

@@ -23,14 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context) -> int:
     """Without rows it sends one held-out row. Raises ModelNotServed, RequestRejected."""
     from agentloop.contracts import ModelNotServed, to_dict
-    from agentloop.serving import Client, read_endpoint, read_split
+    from agentloop.serving import Client, inside_url, read_endpoint, read_split
 
     model: str = context.options.model
     read_split(context.home.root, model)
-    address = read_endpoint(context.home.root)
-    if address is None:
+    if read_endpoint(context.home.root) is None:
         raise ModelNotServed(model, next_step="agentloop up")
-    with Client(address.url) as client:
+    with Client(inside_url(context.home.root)) as client:
         prediction = client.predict(model, _rows(context))
     if context.options.json:
         context.print_json(to_dict(prediction))

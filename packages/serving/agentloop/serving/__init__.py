@@ -12,7 +12,7 @@ from agentloop.serving.control_store import (
     RolloutEvent,
     StagedVersion,
 )
-from agentloop.serving.endpoints import control_store, infer_url, read_endpoint, read_split
+from agentloop.serving.endpoints import control_store, infer_url, inside_url, read_endpoint, read_split
 from agentloop.serving.ports import Observer, ObserverFactory, ReportLoader, ServingPlane
 from agentloop.serving.reports import report_loader, report_path
 from agentloop.serving.rollout_plan import Bake as BakeStage
@@ -75,6 +75,7 @@ __all__ = [
     "StagedVersion",
     "control_store",
     "infer_url",
+    "inside_url",
     "judge",
     "plan_stages",
     "read_endpoint",

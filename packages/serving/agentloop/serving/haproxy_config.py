@@ -56,10 +56,11 @@ def _globals(plan: EdgePlan) -> str:
         "maxconn 4096",
         # One thread carries ten times what the replicas of a machine can answer.
         "nbthread 1",
-        "hard-stop-after 30s",
+        # Longer than a client may keep an idle connection; see option idle-close-on-response.
+        "hard-stop-after 45s",
         # A request is rescued on another version only while it is in this buffer.
         "tune.bufsize 65536",
-        "tune.http.maxhdr 128",
+        "tune.http.maxhdr 1024",  # so that a rule may refuse them, with words
         *(["tune.ssl.default-dh-param 2048"] if plan.guards.tls else []),
     )
 
@@ -78,7 +79,7 @@ def _defaults(plan: EdgePlan) -> str:
         "timeout client 30s",
         f"timeout server {_ms(most)}",
         f"timeout http-request {_ms(plan.guards.header_seconds)}",
-        "timeout http-keep-alive 60s",
+        "timeout http-keep-alive 30s",
         "timeout queue 5s",
         "http-reuse always",
         "option http-no-delay",
@@ -96,6 +97,9 @@ def _frontend(plan: EdgePlan) -> str:
         *guard.binds(plan),
         # x_api_key and x-api-key are one name to some servers: what is ambiguous goes no further.
         "option http-restrict-req-hdr-names delete",
+        # On a reload an idle connection is closed with its next answer. Closed at once it would
+        # race with a request on its way, which would then be lost.
+        "option idle-close-on-response",
         *guard.connection_caps(plan),
         *guard.request_ids(),
         *guard.inside_door(plan),

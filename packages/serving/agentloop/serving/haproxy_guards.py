@@ -11,12 +11,15 @@ from collections.abc import Iterator
 
 from agentloop.serving.access_log import ACCESS_SOCKET
 from agentloop.serving.certificates import PEM_FILE
+from agentloop.serving.edge_guards import INSIDE
 from agentloop.serving.edge_plan import EdgePlan
 from agentloop.serving.haproxy_text import reply, section
 
 KEYS_MAP = "keys.map"
 LOOPBACK = "src 127.0.0.0/8 ::1"
-MAX_HEADER_BYTES = 12_000  # Serve's own proxy takes 16 KB with the request line
+# Serve's own proxy takes 16 KB with the request line, and 101 headers.
+MAX_HEADER_BYTES = 12_000
+MAX_HEADERS = 80
 MAX_URL_BYTES = 3_000
 PERIODS = (1, 60, 3600)
 # Serve obeys the first two from any client; the rest are hop-by-hop, and an upgrade would open a
@@ -87,6 +90,8 @@ def size_caps(plan: EdgePlan) -> Iterator[str]:
         f"the headers are over {MAX_HEADER_BYTES} bytes",
         f"{{ req.hdrs,length gt {MAX_HEADER_BYTES} }}",
     )
+    too_many = f"there are over {MAX_HEADERS} headers"
+    yield reply(431, too_many, f"{{ req.fhdr_cnt gt {MAX_HEADERS} }}")
     yield reply(
         414,
         f"the address is over {MAX_URL_BYTES} bytes",
@@ -199,5 +204,6 @@ def logging(plan: EdgePlan) -> Iterator[str]:
     fields = ",".join(f'"{name}":{value}' for name, value in _LOG_FIELDS)
     yield f"log-format '{{\"time\":%Ts.%ms,{fields}}}'"
     yield "http-request set-var(txn.path) path"
+    yield f"http-request set-var(txn.path) str({INSIDE}) if {{ path_beg {INSIDE} }}"  # no secrets
     yield "http-request set-var(txn.trace) req.hdr(traceparent),field(2,-)"
     yield "http-response set-var(txn.version) res.hdr(x-model-version)"

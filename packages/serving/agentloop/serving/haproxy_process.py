@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from agentloop.contracts.errors import ClusterError, PortInUse
@@ -103,6 +104,9 @@ class HaproxyProcess:
 
     def stop(self) -> None:
         """End the process, finishing requests under way for a moment."""
+        for replaced in self._all_ours():
+            if replaced != self.pid:
+                _signal(replaced, signal.SIGKILL)
         pid = self.pid
         if pid is None:
             return
@@ -154,8 +158,12 @@ class HaproxyProcess:
             recorded = 0
         if recorded and self._is_ours(recorded):
             return recorded
-        others = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-        return next((pid for pid in others if self._is_ours(pid)), None)
+        return next(self._all_ours(), None)
+
+    def _all_ours(self) -> Iterator[int]:
+        """Also those that were replaced and wait for their last connections to end."""
+        pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return (pid for pid in pids if self._is_ours(pid))
 
     def _is_ours(self, pid: int) -> bool:
         """Whether the process runs our configuration; process ids are used again."""

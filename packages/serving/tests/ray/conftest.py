@@ -220,14 +220,13 @@ class EdgeWorld:
         return time.monotonic() - start
 
 
-@pytest.fixture
-def edge_world():
-    """Builds running edges; they are stopped after the test."""
-    worlds = []
+def _builder():
+    worlds: list[EdgeWorld] = []
 
-    def build(guards: EdgeGuards = NO_GUARDS, **more: object) -> EdgeWorld:
+    def build(guards: EdgeGuards = NO_GUARDS, *, started: bool = True, **more: str) -> EdgeWorld:
         worlds.append(EdgeWorld(guards, **more))
-        worlds[-1].start()
+        if started:
+            worlds[-1].start()
         return worlds[-1]
 
     yield build
@@ -235,13 +234,33 @@ def edge_world():
         world.stop()
 
 
+@pytest.fixture
+def edge_world():
+    """Builds running edges; they are stopped after the test."""
+    yield from _builder()
+
+
 @pytest.fixture(scope="module")
-def edge():
+def make_edge():
+    """Builds running edges for all tests of a file."""
+    yield from _builder()
+
+
+@pytest.fixture(scope="module")
+def edge(make_edge):
     """One edge without guards for the tests of a file."""
-    world = EdgeWorld()
-    world.start()
-    yield world
-    world.stop()
+    return make_edge()
+
+
+@pytest.fixture(scope="session")
+def stranger() -> str:
+    """An address of this machine that is not loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return probe.getsockname()[0]
 
 
 @pytest.fixture(scope="session")

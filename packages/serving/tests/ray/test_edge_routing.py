@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import http.client
 import os
 import re
 import signal
 import socket
+import threading
 import time
 from dataclasses import replace
 
@@ -214,18 +216,22 @@ def test_a_keeper_that_was_replaced_takes_the_running_haproxy_over(edge):
 
 
 def test_nothing_is_lost_while_reloads_follow_one_another(edge):
-    import threading
-
     lost, done = [], threading.Event()
 
-    def client():
-        while not done.is_set():
+    def client(pause):
+        """Asks on one connection for as long as the edge does not ask for another."""
+        connection = edge.connect()
+        while not done.wait(pause):
             try:
-                lost.extend(v for v in [edge.ask().status] if v != 200)
-            except OSError as error:
+                answer = edge.ask(connection=connection)
+                lost.extend(v for v in [answer.status] if v != 200)
+                if answer.headers.get("connection") == "close":
+                    connection.close()
+                    connection = edge.connect()
+            except (OSError, http.client.HTTPException) as error:
                 lost.append(error)
 
-    threads = [threading.Thread(target=client) for _ in range(4)]
+    threads = [threading.Thread(target=client, args=(pause,)) for pause in (0, 0, 0.1, 0.3)]
     for thread in threads:
         thread.start()
     for number in range(6):
