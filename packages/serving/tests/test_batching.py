@@ -55,7 +55,7 @@ def heavy(model, **spec):
     return batcher
 
 
-def test_a_light_model_answers_in_the_loop_until_it_is_seen_to_be_heavy():
+async def test_a_light_model_answers_in_the_loop_until_it_is_seen_to_be_heavy():
     times = iter([0, 0.01] * 20)
     batcher = Batcher(Model(), clock=lambda: next(times))
     assert batcher.runs_inline(1)
@@ -63,6 +63,40 @@ def test_a_light_model_answers_in_the_loop_until_it_is_seen_to_be_heavy():
     for _ in range(3):
         batcher.predict_now(rows(1))
     assert not batcher.runs_inline(1)
+
+
+async def test_requests_of_one_turn_of_the_loop_are_predicted_together_by_a_light_model():
+    model = Model()
+    batcher = Batcher(model)
+
+    async def request(value):
+        if batcher.runs_inline(1):
+            batcher.predict_now(rows(value))
+        else:
+            await ask(batcher, value)
+
+    for _ in range(10):  # one after another: each is alone
+        await request(1)
+        await asyncio.sleep(0)
+    assert model.sizes == [1] * 10
+    for _ in range(5):  # eight at once, as eight connections send them
+        await asyncio.gather(*(request(value) for value in range(8)))
+    assert model.sizes[-1] == 8
+    assert all(model.threads)
+    for _ in range(20):
+        await request(1)
+        await asyncio.sleep(0)
+    assert batcher.runs_inline(1)
+
+
+async def test_one_bad_request_fails_alone_in_the_loop_too():
+    batcher = Batcher(Model(), BatchSpec(mode="on"))
+    answers = await asyncio.gather(
+        *(ask(batcher, value) for value in (1, -1, 2)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [type(None), RuntimeError, type(None)]
+    alone = await asyncio.gather(ask(batcher, -1), return_exceptions=True)
+    assert type(alone[0]) is RuntimeError
 
 
 async def test_what_comes_while_a_prediction_runs_is_predicted_together():

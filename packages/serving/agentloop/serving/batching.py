@@ -1,9 +1,9 @@
 """Where a prediction runs, and with whom: adaptive micro-batching on the replica's event loop.
 
-A light model answers in the loop, on the spot: to wait for others would cost more than it saves
-(measured: a wait and its wake-up take as long as the network itself). A model of milliseconds runs
-in a thread, so that health checks are answered meanwhile; requests that come while it runs are
-predicted together next, with no wait added for one that is alone.
+A request that is alone is answered on the spot, and no wait is ever added for it. Where several
+come in one turn of the loop, which is what many connections look like from in here, they are
+predicted together at the end of that turn. A model of milliseconds runs in a thread, so that health
+checks are answered meanwhile; what comes while it runs is predicted together next.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ INLINE_ROWS = 256
 INLINE_SECONDS = 1e-3
 # How fast the averages follow: about the last ten predictions.
 _SHARE = 0.1
+# From so many requests on that find another one in their turn of the loop, they wait for its end.
+_CROWDED = 0.4
 # Rows together must be this much cheaper, or requests go alone; every so often it is tried again.
 _WORTH = 0.95
 _TRY_EVERY = 50
@@ -61,12 +63,21 @@ class Batcher:
         self._worker: asyncio.Task[None] | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._gain = Gain()
+        self._in_turn = self._flushing = False
+        self._crowd = 0.0
         self.seconds = 0.0
         """What a prediction takes, on average of late."""
 
     def runs_inline(self, rows: int) -> bool:
-        """Whether ``predict_now`` is the way for a request of so many rows."""
-        return rows <= INLINE_ROWS and self.seconds < INLINE_SECONDS and self._spec.mode != "on"
+        """Whether ``predict_now`` is the way for a request of so many rows. Ask once a request."""
+        self._crowd += _SHARE * (self._in_turn - self._crowd)
+        if not self._in_turn:
+            self._in_turn = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        if rows > INLINE_ROWS or self.seconds >= INLINE_SECONDS:
+            return False
+        mode = self._spec.mode
+        return mode == "off" or (mode == "auto" and self._crowd < _CROWDED)
 
     def predict_now(self, columns: Columns) -> Answer:
         """Labels and scores, without giving the event loop away."""
@@ -83,9 +94,13 @@ class Batcher:
         self._queued_rows += rows
         if self._queued_rows >= self._spec.max_rows:
             self._full.set()
-        if self._worker is None:
-            # It starts when the requests that are ready in this turn of the loop are queued.
-            self._worker = loop.create_task(self._work())
+        if self._worker is None and not self._flushing:
+            # Both begin when the requests that are ready in this turn of the loop are queued.
+            if self._is_light(rows) and not self._spec.wait_ms:
+                self._flushing = True
+                loop.call_soon(self._flush)
+            else:
+                self._worker = loop.create_task(self._work())
         return await answer
 
     def close(self) -> None:
@@ -93,6 +108,41 @@ class Batcher:
         if self._pool is not None:
             self._pool.shutdown(wait=False)
             self._pool = None
+
+    def _end_turn(self) -> None:
+        self._in_turn = False
+
+    def _is_light(self, rows: int) -> bool:
+        return rows <= INLINE_ROWS and self.seconds < INLINE_SECONDS
+
+    def _flush(self) -> None:
+        """Predict what this turn of the loop brought, in the loop."""
+        self._flushing = False
+        while self._queue:
+            if not self._is_light(self._queue[0].rows):
+                self._worker = asyncio.get_running_loop().create_task(self._work())
+                return
+            batch = self._take()
+            rows = sum(waiting.rows for waiting in batch)
+            if not batch:
+                return
+            started = self._clock()
+            try:
+                answer = self._predict(join_columns([waiting.columns for waiting in batch]))
+            except Exception as error:
+                self._flush_apart(batch, error)
+            else:
+                self._hand_out(batch, answer, rows, self._clock() - started)
+
+    def _flush_apart(self, batch: list[_Waiting], error: Exception) -> None:
+        """One request that the model fails on must not fail those beside it."""
+        for waiting in batch:
+            try:
+                if len(batch) == 1:
+                    raise error
+                _settle(waiting, self._predict(waiting.columns))
+            except Exception as own:
+                _fail(waiting, own)
 
     async def _work(self) -> None:
         try:
@@ -136,9 +186,12 @@ class Batcher:
         except Exception as error:
             await self._run_apart(batch, error)
             return
-        seconds = self._clock() - started
+        self._hand_out(batch, (labels, scores), rows, self._clock() - started)
+
+    def _hand_out(self, batch: list[_Waiting], answer: Answer, rows: int, seconds: float) -> None:
         self.seconds += _SHARE * (seconds / len(batch) - self.seconds)
         self._gain.note(len(batch) > 1, seconds / rows)
+        labels, scores = answer
         start = 0
         for waiting in batch:
             end = start + waiting.rows
@@ -146,16 +199,15 @@ class Batcher:
             start = end
 
     async def _run_apart(self, batch: list[_Waiting], error: Exception) -> None:
-        """One request that the model fails on must not fail those beside it."""
+        """As ``_flush_apart``, in the thread."""
         if len(batch) == 1:
-            if not batch[0].answer.done():
-                batch[0].answer.set_exception(error)
+            _fail(batch[0], error)
             return
         for waiting in batch:
             await self._run([waiting])
 
     async def _compute(self, parts: list[Columns], rows: int) -> Answer:
-        if rows <= INLINE_ROWS and self.seconds < INLINE_SECONDS:
+        if self._is_light(rows):
             return self._predict(join_columns(parts))
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, "agentloop-predict")
@@ -194,3 +246,8 @@ def _follow(average: float | None, value: float) -> float:
 def _settle(waiting: _Waiting, answer: Answer) -> None:
     if not waiting.answer.done():
         waiting.answer.set_result(answer)
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)
