@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
-from agentloop.contracts import RolloutConflict, StaleEpoch, TrafficSplit
+from agentloop.contracts import (
+    RolloutConflict,
+    RolloutOvertaken,
+    RolloutSpec,
+    StaleEpoch,
+    TrafficSplit,
+)
 from agentloop.serving.control_store import (
     Bake,
     EdgeAddress,
     MemoryControlStore,
+    Order,
+    Progress,
     Rollout,
     RolloutEvent,
     StagedVersion,
 )
-from agentloop.serving.endpoints import read_endpoint, read_split
+from agentloop.serving.endpoints import control_store, read_endpoint, read_split
+from agentloop.serving.rollout_plan import Promote, RolloutPlan
 from agentloop.serving.sqlite_control_store import SqliteControlStore
 
 
@@ -120,8 +130,56 @@ def test_the_same_version_takes_its_rollout_over(store):
     assert len(store.rollouts("m")) == 1
 
 
+def test_a_takeover_raises_the_fence_and_keeps_the_newest_plan(store):
+    plan = RolloutPlan("m", "1", "0", (Promote("1"),), RolloutSpec(strategy="linear"))
+    store.claim(rollout("x", "1"), now=0.0)
+    taken = store.claim(replace(rollout("y", "1", lease=99.0), plan=plan), now=5.0)
+    assert (taken.fence, taken.plan) == (2, plan)
+    assert store.rollouts("m") == (taken,)
+
+
+def test_an_older_controller_is_not_heard(store):
+    first = store.claim(rollout("x", "1"), now=0.0)
+    second = store.claim(rollout("y", "1"), now=1.0)
+    with pytest.raises(RolloutOvertaken, match="another controller"):
+        store.put_rollout(replace(first, lease_until=99.0))
+    store.put_rollout(replace(second, lease_until=50.0))
+    assert store.rollouts("m")[0].lease_until == 50.0
+
+
+def test_what_has_ended_does_not_run_again(store):
+    running = store.claim(rollout("x", "1"), now=0.0)
+    store.put_rollout(replace(running, state="aborted"))
+    with pytest.raises(RolloutOvertaken, match="it is aborted"):
+        store.put_rollout(running)
+    store.put_rollout(replace(running, state="rolled_back"))
+
+
+def test_a_dead_rollout_ends_when_another_version_takes_its_place(store):
+    store.claim(rollout("x", "1"), now=0.0)
+    store.claim(rollout("y", "2", lease=30.0), now=11.0)
+    old, new = store.rollouts("m")
+    assert (old.state, old.ended_at, new.state) == ("failed", 11.0, "running")
+    assert "2 was rolled out instead" in old.reasons[0]
+
+
+def test_orders_and_progress_are_one_a_model(store):
+    assert (store.order("m"), store.progress("m")) == (None, None)
+    pause, abort = (Order("m", "x", wish, 1.0, "ann") for wish in ("pause", "abort"))
+    store.put_order(pause)
+    store.put_order(abort)
+    assert (store.order("m"), store.order("other")) == (abort, None)
+    for _ in range(2):
+        store.remove_order("m")
+    assert store.order("m") is None
+    progress = Progress("m", "x", 2.0, "shift 5%", 1.5, "hold", ("few",), {"log_e": 0.5})
+    store.put_progress(progress)
+    assert store.progress("m") == progress
+
+
 def test_readers_need_no_state_folder(tmp_path):
     assert read_endpoint(tmp_path / "nowhere") is None
+    assert control_store(tmp_path / "nowhere").events("m") == ()
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(Exception, match="No version of 'm'"):
         read_split(tmp_path / "nowhere", "m")

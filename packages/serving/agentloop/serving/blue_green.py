@@ -137,8 +137,10 @@ class BlueGreenDeployment:
 
     async def deploy_to_green(self, model_version: ModelVersion) -> StagedModel:
         """Run the version beside the live one at weight 0. Raises DeploymentError."""
+        mv = model_version
+        runs = await asyncio.to_thread(self._staging.is_ready, mv.model, mv.version)
         started = self._effect("provision")
-        return await self._staging.deploy(model_version, started)
+        return await self._staging.deploy(mv, (lambda: None) if runs else started)
 
     async def run_smoke_tests(self, green: StagedModel) -> None:
         """Real requests to the private route. Raises DeploymentError naming what failed."""
@@ -154,8 +156,10 @@ class BlueGreenDeployment:
     async def shadow_rollout(self, green: StagedModel, percentage: float = 100) -> TrafficSplit:
         """Send the version a copy of a share of the requests (percent); its answers reach nobody.
         Raises StaleEpoch."""
-        split = await (await self._watched(green)).shadow(percentage)
-        self._effect(f"shadow {percentage:g}%")()
+        canary, before = await self._watched(green), self._writer(green.model).epoch
+        split = await canary.shadow(percentage)
+        if split.epoch != before:
+            self._effect(f"shadow {percentage:g}%")()
         return split
 
     async def canary_rollout(
@@ -164,8 +168,10 @@ class BlueGreenDeployment:
         """Give the version a share of the traffic (percent), or of the sessions, under a lease.
         Raises ArtifactUnverified, StaleEpoch."""
         self._staging.require_approved(green.model, green.version)
-        split = await (await self._watched(green)).give(traffic_percentage, by_session)
-        self._effect(f"shift {traffic_percentage:g}%")()
+        canary, before = await self._watched(green), self._writer(green.model).epoch
+        split = await canary.give(traffic_percentage, by_session)
+        if split.epoch != before:
+            self._effect(f"shift {traffic_percentage:g}%")()
         return split
 
     async def monitor_deployment(

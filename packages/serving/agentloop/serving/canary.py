@@ -45,18 +45,23 @@ class Canary:
         self._judged = judged
 
     async def give(self, percent: float, by_session: bool = False) -> TrafficSplit:
-        """A share of the traffic, counted from now on. Raises StaleEpoch."""
-        until = self._clock() + LEASE_SECONDS
-        version = self.green.version
-        split = await asyncio.to_thread(self._writer.canary, version, percent, until, by_session)
+        """A share of the traffic, counted from now on. One that is in force, given by an earlier
+        controller, is not given again. Raises StaleEpoch."""
+        version, split = self.green.version, self._writer.current
+        leased = split is not None and split.lease_until is not None
+        if split is None or not leased or _share(split, version) != (percent, by_session):
+            until = self._clock() + LEASE_SECONDS
+            give = self._writer.canary
+            split = await asyncio.to_thread(give, version, percent, until, by_session)
         await asyncio.to_thread(self._watch.begin_step)
         return split
 
     async def shadow(self, percent: float) -> TrafficSplit:
-        """A copy of a share of the stable version's requests. Raises StaleEpoch."""
-        until = self._clock() + LEASE_SECONDS
-        version = self.green.version
-        split = await asyncio.to_thread(self._writer.shadow, version, percent, until)
+        """A copy of a share of the stable version's requests, as ``give``. Raises StaleEpoch."""
+        version, split = self.green.version, self._writer.current
+        if split is None or (split.shadow, split.shadow_percent) != (version, percent):
+            until = self._clock() + LEASE_SECONDS
+            split = await asyncio.to_thread(self._writer.shadow, version, percent, until)
         await asyncio.to_thread(self._watch.begin_step)
         return split
 
@@ -93,3 +98,7 @@ class Canary:
 
     def metrics(self) -> dict[str, float]:
         return self._watch.metrics()
+
+
+def _share(split: TrafficSplit, version: str) -> tuple[float, bool]:
+    return split.weights.get(version, 0.0), split.by_session

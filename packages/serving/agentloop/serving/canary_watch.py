@@ -55,7 +55,8 @@ class _Step:
 
 
 class CanaryWatch:
-    """The evidence of one version, step by step. ``bodies`` are requests to probe with."""
+    """The evidence of one version, step by step. ``bodies`` are requests to probe with, ``past``
+    is what an earlier watch of the same rollout gathered."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class CanaryWatch:
         bodies: Sequence[bytes],
         spec: RolloutSpec,
         clock: Callable[[], float] = time.monotonic,
+        past: Sequence[Evidence] = (),
     ) -> None:
         self._green = green
         self._plane = plane
@@ -72,7 +74,7 @@ class CanaryWatch:
         self._limits = Limits.of(spec)
         self._clock = clock
         self._started = clock()
-        self._past: tuple[Evidence, ...] = ()
+        self._past: tuple[Evidence, ...] = tuple(past)
         self._step: _Step | None = None
         self._current: Evidence | None = None
         self._latest: _Look | None = None

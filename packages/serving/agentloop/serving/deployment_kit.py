@@ -9,7 +9,7 @@ from agentloop.contracts.spec import RolloutSpec
 from agentloop.contracts.traffic import StagedModel
 from agentloop.lifecycle.registry import Registry
 from agentloop.serving.canary import Canary
-from agentloop.serving.canary_judge import Judgement
+from agentloop.serving.canary_judge import Evidence, Judgement
 from agentloop.serving.canary_watch import CanaryWatch
 from agentloop.serving.control_store import ControlStore, Rollout
 from agentloop.serving.health_check import check_health
@@ -44,9 +44,10 @@ class DeploymentKit:
         wish: Callable[[], Wish] = lambda: "go",
         moved: Callable[[], None] = lambda: None,
         judged: Callable[[Judgement], None] = lambda judgement: None,
+        past: Sequence[Evidence] = (),
     ) -> Canary:
-        """The hand and eye of one version's traffic."""
-        watch = CanaryWatch(green, self.plane, bodies, settings)
+        """The hand and eye of one version's traffic; ``past`` is evidence from before a restart."""
+        watch = CanaryWatch(green, self.plane, bodies, settings, past=past)
         return Canary(green, writer, watch, settings, self.clock, wish, moved, judged)
 
     def lease(self, writer: SplitWriter) -> LeaseKeeper:

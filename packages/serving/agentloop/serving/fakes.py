@@ -10,7 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from agentloop.contracts.traffic import VersionTraffic
+from agentloop.contracts.traffic import (
+    ShadowCounts,
+    TrafficSplit,
+    VersionEvidence,
+    VersionTraffic,
+)
 from agentloop.serving.control_store import ControlStore, StagedVersion
 from agentloop.serving.edge_plan import scale_weights
 from agentloop.serving.ports import HttpAnswer, Replay
@@ -19,7 +24,8 @@ Key = tuple[str, str]
 
 
 class MemoryPlane:
-    """A ServingPlane over ``store``. ``broken`` versions never become ready."""
+    """A ServingPlane over ``store``. ``broken`` versions never become ready; of its shadowed
+    answers a version disagrees with the stable one on the share that ``disagreements`` says."""
 
     url = inside_url = "http://127.0.0.1:8700"
 
@@ -28,10 +34,12 @@ class MemoryPlane:
         store: ControlStore,
         error_rates: Mapping[str, float] | None = None,
         broken: Sequence[str] = (),
+        disagreements: Mapping[str, float] | None = None,
     ) -> None:
         self._store = store
         self._error_rates = dict(error_rates or {})
         self._broken = frozenset(broken)
+        self._disagreements = dict(disagreements or {})
         self.running: dict[Key, StagedVersion] = {}
         self.provisioned: list[str] = []
         self._weights: dict[Key, int] = {}
@@ -39,6 +47,9 @@ class MemoryPlane:
         self._errors: dict[Key, int] = {}
         self._credit: dict[Key, float] = {}
         self._debt: dict[Key, float] = {}
+        self._splits: dict[str, TrafficSplit] = {}
+        self._copied: dict[Key, float] = {}
+        self._shadows: dict[Key, ShadowCounts] = {}
 
     def provision(self, staged: StagedVersion) -> None:
         key = (staged.model, staged.version)
@@ -53,9 +64,10 @@ class MemoryPlane:
         self.running.pop((staged.model, staged.version), None)
 
     def reconcile(self) -> None:
+        self._splits = {split.model: split for split in self._store.splits()}
         self._weights = {
             (split.model, version): weight
-            for split in self._store.splits()
+            for split in self._splits.values()
             for version, weight in scale_weights(split.weights).items()
         }
 
@@ -69,6 +81,7 @@ class MemoryPlane:
                 self._requests.get(key, 0),
                 self._errors.get(key, 0),
                 ready=self._is_up(key),
+                evidence=self._evidence(model, item.version),
             )
             for item in staged
             for key in ((model, item.version),)
@@ -89,18 +102,47 @@ class MemoryPlane:
 
     def replay(self, path: str, bodies: Sequence[bytes], count: int) -> Replay:
         model = path.split("/")[3]
-        return Replay(count, sum(not self._deal(model) for _ in range(count)))
+        return Replay(count, count - self.send(model, count))
 
-    def _deal(self, model: str) -> bool:
+    def send(self, model: str, count: int, sessions: bool = False) -> int:
+        """``count`` requests of clients, each of a session of its own if ``sessions``; how many
+        were answered."""
+        return sum(self._deal(model, sessions) for _ in range(count))
+
+    def _deal(self, model: str, session: bool) -> bool:
         """One request by smooth weighted turns; whether the client saw an answer."""
+        split = self._splits.get(model)
         weights = {k: w for k, w in self._weights.items() if k[0] == model and w > 0}
-        if not weights:
+        if split is not None and split.by_session and not session:
+            weights = {k: w for k, w in weights.items() if k[1] == split.stable}
+        if split is None or not weights:
             return False
         for key, weight in weights.items():
             self._credit[key] = self._credit.get(key, 0.0) + weight
         chosen = max(weights, key=lambda key: self._credit[key])
         self._credit[chosen] -= sum(weights.values())
+        if split.shadow is not None and chosen[1] == split.stable:
+            self._copy((model, split.shadow), split.shadow_percent / 100.0)
         return self._answer(chosen) or any(self._answer(k) for k in weights if k != chosen)
+
+    def _copy(self, key: Key, share: float) -> None:
+        """Send the shadow its share of the copies, and compare what it answers."""
+        self._copied[key] = self._copied.get(key, 0.0) + share
+        if self._copied[key] < 1:
+            return
+        self._copied[key] -= 1
+        known, failed = self._shadows.get(key, ShadowCounts()), not self._answer(key)
+        disagreed = 0.0 if failed else self._disagreements.get(key[1], 0.0)
+        self._shadows[key] = ShadowCounts(
+            known.compared + (not failed), known.disagreed + disagreed, known.failed + failed
+        )
+
+    def _evidence(self, model: str, version: str) -> VersionEvidence:
+        """The stable version's replicas compare the copies' answers, so they count them."""
+        split = self._splits.get(model)
+        if split is None or split.stable != version:
+            return VersionEvidence()
+        return VersionEvidence(shadows={k[1]: n for k, n in self._shadows.items() if k[0] == model})
 
     def _answer(self, key: Key) -> bool:
         self._requests[key] = self._requests.get(key, 0) + 1

@@ -85,6 +85,7 @@ class RolloutController:
             lambda: wish_of(self._kit.store, self._claimed()),
             self._moved,
             self._logged().judged,
+            self._logged().evidence(),
         )
 
     def took_effect(self, action: str) -> None:
@@ -135,11 +136,11 @@ class RolloutController:
         Raises RolloutOvertaken if somebody did."""
         mine = self._claimed()
         last = self._last()
-        if wish_of(self._kit.store, mine) == "abort" or last.state != "running":
-            raise RolloutOvertaken(mine.model, mine.version, "somebody ended it") from error
         if last.fence != mine.fence:
             reason = "another controller goes on with it"
             raise RolloutOvertaken(mine.model, mine.version, reason) from error
+        if wish_of(self._kit.store, mine) == "abort" or last.state != "running":
+            raise RolloutOvertaken(mine.model, mine.version, "somebody ended it") from error
         split = self._writer.take_over()
         if split is not None and split.stable not in (mine.previous, mine.version):
             reason = f"{split.stable} became stable"

@@ -133,6 +133,8 @@ class RolloutEnd:
         """The bake of the version before. One that an earlier controller began goes on."""
         known = {(bake.model, bake.version) for bake in self._store.bakes()}
         log, epoch = self.log(rollout), self._epoch(rollout.model)
+        if log.says("effect", "bake"):
+            return
         log.record("intent", "bake", epoch, version=version)
         if (rollout.model, version) not in known:
             self._bake(rollout.model, version, self._bake_seconds(rollout))
@@ -152,7 +154,7 @@ class RolloutEnd:
         self, rollout: Rollout, state: Ended, judgement: Judgement, metrics: Mapping[str, float]
     ) -> DeploymentResult:
         log = self.log(rollout)
-        if not log.has_ended():  # a controller that was killed here has written it
+        if not log.says("done", "ended"):  # a controller that was killed here has written it
             detail = {**told(judgement), "state": state, "metrics": dict(metrics)}
             log.record("done", "ended", self._epoch(rollout.model), **detail)
         ended = replace(rollout, state=state, reasons=judgement.reasons, ended_at=self._clock())

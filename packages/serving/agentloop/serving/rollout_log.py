@@ -78,7 +78,8 @@ class RolloutLog:
         return frozenset(
             event.action
             for event in self._mine()
-            if event.kind == "done" and event.detail.get("verdict", "promote") == "promote"
+            if (event.kind, event.action) == ("effect", "probe")
+            or (event.kind == "done" and event.detail.get("verdict", "promote") == "promote")
         )
 
     def evidence(self) -> tuple[Evidence, ...]:
@@ -89,9 +90,9 @@ class RolloutLog:
             if event.kind == "done" and event.detail.get("evidence")
         )
 
-    def has_ended(self) -> bool:
-        """Whether the log says how the rollout ended."""
-        return any(event.action == "ended" for event in self._mine())
+    def says(self, kind: Kind, action: str) -> bool:
+        """Whether a line like this is in the log."""
+        return any((event.kind, event.action) == (kind, action) for event in self._mine())
 
     def _mine(self) -> list[RolloutEvent]:
         wanted = self._rollout.deployment_id
