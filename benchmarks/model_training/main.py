@@ -1,6 +1,6 @@
 """Training: what it costs beside plain torch, and how good the models are.
 
-    ./bazelw run //benchmarks:training -- [--quick] [--only overhead,search,quality] --json FILE
+    ./bazelw run //benchmarks:training -- [--quick] [--only overhead,gpu,search,quality] --json FILE
 
 FILE gets ``rows`` and ``targets`` of the parts that were measured.
 """
@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-PARTS = ("overhead", "search", "quality")
+PARTS = ("overhead", "gpu", "search", "quality")
 
 
 def main() -> int:

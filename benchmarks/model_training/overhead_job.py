@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-WIDTH, HIDDEN, BATCH, RATE, DECAY, SEED = 64, (512, 512), 2048, 1e-3, 1e-4, 7
+WIDTH, HIDDEN, BATCH, RATE, DECAY, SEED = 64, (512, 512), 4096, 1e-3, 1e-4, 7
 
 
 def job(rows: int, epochs: int) -> tuple[Any, Any, Any]:

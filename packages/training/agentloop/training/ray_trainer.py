@@ -64,8 +64,8 @@ def _in_workers(
 
     _tune_ray_train()
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
 
+    from agentloop.training.ray_processes import LeanTrainer, TorchProcesses
     from agentloop.training.ray_shards import offered
     from agentloop.training.ray_workers import train_in_worker
 
@@ -73,7 +73,7 @@ def _in_workers(
     (folder / SNAPSHOT).unlink(missing_ok=True)
     nodes = sum(node["Alive"] for node in ray.nodes())
     reference, arguments = offered(*parts, nodes)
-    trainer = TorchTrainer(
+    trainer = LeanTrainer(
         train_in_worker,
         train_loop_config={"request": request, "folder": str(folder), "parts": reference},
         scaling_config=ScalingConfig(
@@ -81,6 +81,7 @@ def _in_workers(
             use_gpu=request.use_gpu,
             resources_per_worker={"CPU": CPUS_PER_WORKER},
         ),
+        backend_config=TorchProcesses(),
         run_config=RunConfig(
             name=folder.name,
             storage_path=str(folder.parent.absolute()),

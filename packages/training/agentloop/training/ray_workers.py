@@ -53,6 +53,10 @@ class RayWorkers:
         self._saved_at = time.monotonic()
 
     def wrap(self, model: Any) -> Any:
+        from agentloop.training.torch_gradients import MeanGradients, can_average
+
+        if self.world > 1 and can_average(model):
+            return MeanGradients(model)
         import ray.train.torch
 
         return ray.train.torch.prepare_model(model)

@@ -14,6 +14,7 @@ import torch
 from agentloop.contracts.errors import TrainingDiverged
 from agentloop.training.decisions import patience
 from agentloop.training.fits import Epoch, FitRequest, Fitted, Part, State, Surroundings
+from agentloop.training.torch_adamw import adamw
 from agentloop.training.torch_families import build_model, own_loop
 from agentloop.training.torch_runtime import Precision, deterministic, learning_rate, threads_for
 from agentloop.training.torch_scores import ROWS_AT_ONCE, copied, loss_of, targets_of
@@ -26,6 +27,8 @@ from agentloop.training.torch_users import (
 
 # Of the loss, where there is no validation that would tell: beyond, training has diverged.
 HUGE = 1e12
+# Draws the order of rows: a rank that no process has.
+ORDER = 1 << 30
 
 
 def fit(request: FitRequest, train: Part, tune: Part | None, around: Surroundings) -> Fitted:
@@ -65,12 +68,8 @@ class _Fit:
         self._scorer = guarded(request, self._model, around.world)
         self._ddp = around.wrap(self._scorer)
         with explained_to_all(request.family, around.world):
-            self._optimizer = torch.optim.AdamW(
-                self._model.parameters(),
-                lr=parameters["learning_rate"],
-                weight_decay=parameters["weight_decay"],
-                # One kernel for all weights: half the time of a small network's step.
-                fused=all(weight.dtype == torch.float32 for weight in self._model.parameters()),
+            self._optimizer = adamw(
+                self._model.parameters(), parameters["learning_rate"], parameters["weight_decay"]
             )
         self._precision = Precision(request.precision, device.type)
         self._loss = loss_of(request)
@@ -144,14 +143,23 @@ class _Fit:
 
     def _batches(self, epoch: int) -> Iterator[Any]:
         """This process's share of the shuffled rows. Every process gets as many batches."""
-        order = np.random.default_rng([self._request.seed, epoch]).permutation(len(self._x))
-        world, rank = self._around.world, self._around.rank
-        padded = np.resize(order, math.ceil(len(order) / world) * world)
-        mine = torch.from_numpy(padded[rank::world].copy()).to(self._device)
+        mine = self._order(epoch)[self._around.rank :: self._around.world]
         chunks = list(torch.split(mine, self._batch))
         if len(chunks) > 1 and len(chunks[-1]) == 1:
             chunks.pop()  # batch normalisation cannot train on one row
         return iter(chunks)
+
+    def _order(self, epoch: int) -> Any:
+        """All rows, shuffled: the same in every process, and as many for each of them."""
+        rows, world = len(self._x), self._around.world
+        if self._device.type == "cpu":
+            drawn = np.random.default_rng([self._request.seed, epoch]).permutation(rows)
+            order = torch.from_numpy(drawn)
+        else:  # drawn on the GPU, which would wait for the processor
+            own = torch.Generator(self._device).manual_seed(_mix(self._request.seed, epoch, ORDER))
+            order = torch.randperm(rows, generator=own, device=self._device)
+        short = -rows % world
+        return torch.cat([order, order[:short]]) if short else order
 
     def _validate(self) -> float:
         """The mean loss of the rows that validate, each looked at by one of the processes."""

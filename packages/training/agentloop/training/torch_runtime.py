@@ -80,18 +80,19 @@ def deterministic(seed: int, threads: int) -> Iterator[None]:
     after."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.get_num_threads()
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    mode = torch.get_deterministic_debug_mode()
     memory = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True)
+        # Not use_deterministic_algorithms: that imports torch's compiler, for a second and more.
+        torch.set_deterministic_debug_mode("error")
         # No layer reads memory before it writes it, and the filling takes a fifth of the time.
         memory.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.set_num_threads(before)
-            torch.use_deterministic_algorithms(was_deterministic)
+            torch.set_deterministic_debug_mode(mode)
             memory.fill_uninitialized_memory = filled

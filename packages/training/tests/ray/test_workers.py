@@ -15,7 +15,9 @@ import pytest
 from agentloop.contracts import DiskFull, TrainingDiverged
 from agentloop.contracts.spec_families import ParametersSpec, parameters_of
 from agentloop.training.fits import FitRequest, Layout, Part, Target
+from agentloop.training.live_journal import EPOCHS
 from agentloop.training.ray_trainer import RUN, SNAPSHOT, train_with_ray
+from agentloop.training.ray_workers import CHECKPOINTS_PER_FIT
 from agentloop.training.torch_checkpoint import find_checkpoint
 
 WIDTH = 6
@@ -103,6 +105,8 @@ def test_a_killed_worker_costs_no_more_than_a_checkpoint(cluster, whole, tmp_pat
     assert [epoch.val_loss for epoch in fitted.history] == pytest.approx(
         [epoch.val_loss for epoch in whole.history], abs=1e-6
     )
+    told = (tmp_path / "fit" / RUN / EPOCHS).read_text().splitlines()
+    assert 20 <= len(told) <= 20 + 20 // CHECKPOINTS_PER_FIT
 
 
 def drive(folder, address):
