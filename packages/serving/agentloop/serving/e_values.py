@@ -13,18 +13,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-_HIGHER = (2.0, 4.0, 16.0)
-_HIGH_RATES = (0.5, 0.99)
+# Alternatives to a limit, with the stake on each: multiples of it, and rates that are plainly bad.
+_HIGHER = ((2.0, 0.35), (4.0, 0.3), (16.0, 0.15))
+_HIGH_RATES = ((0.5, 0.1), (0.99, 0.1))
 _LOWER = (0.6, 0.3, 0.05, 0.001)
 _STAKES = (0.1, 0.3, 0.6, 0.9)
 
 
-def log_mean_exp(logs: Sequence[float]) -> float:
-    """The log of the mean of the exponentials."""
+def log_mean_exp(logs: Sequence[float], stakes: Sequence[float] = ()) -> float:
+    """The log of the mean of the exponentials, by ``stakes`` where given."""
     highest = max(logs)
     if not math.isfinite(highest):
         return highest
-    return highest + math.log(sum(math.exp(value - highest) for value in logs) / len(logs))
+    weights = stakes or [1.0] * len(logs)
+    total = sum(w * math.exp(v - highest) for v, w in zip(logs, weights, strict=True))
+    return highest + math.log(total / sum(weights))
 
 
 def rate_above(trials: float, events: float, limit: float) -> float:
@@ -38,9 +41,9 @@ def rate_above(trials: float, events: float, limit: float) -> float:
         return 0.0
     if limit <= 0:
         return math.inf if events > 0 else 0.0
-    rates = {rate for factor in _HIGHER if (rate := limit * factor) < 0.99}
-    rates |= {rate for rate in _HIGH_RATES if rate > limit}
-    return _mixture(trials, events, limit, sorted(rates))
+    rates = [(limit * factor, stake) for factor, stake in _HIGHER if limit * factor < 0.99]
+    rates += [(rate, stake) for rate, stake in _HIGH_RATES if rate > limit]
+    return _mixture(trials, events, limit, rates)
 
 
 def rate_below(trials: float, events: float, limit: float) -> float:
@@ -48,15 +51,19 @@ def rate_below(trials: float, events: float, limit: float) -> float:
     rate is lower, as ``rate_above`` is that it is higher."""
     if limit <= 0:
         return 0.0
-    return _mixture(trials, events, min(limit, 0.999999), [limit * part for part in _LOWER])
+    rates = [(limit * part, 1.0) for part in _LOWER]
+    return _mixture(trials, events, min(limit, 0.999999), rates)
 
 
-def _mixture(trials: float, events: float, limit: float, rates: Sequence[float]) -> float:
+def _mixture(
+    trials: float, events: float, limit: float, rates: Sequence[tuple[float, float]]
+) -> float:
+    """Over alternative ``rates``, each with its stake."""
     logs = [
         events * math.log(rate / limit) + (trials - events) * math.log((1 - rate) / (1 - limit))
-        for rate in rates
+        for rate, _ in rates
     ]
-    return log_mean_exp(logs) if logs else 0.0
+    return log_mean_exp(logs, [stake for _, stake in rates]) if logs else 0.0
 
 
 def clean_trials_needed(trials: float, events: float, limit: float, bound: float) -> int:

@@ -23,7 +23,9 @@ from agentloop.serving.e_values import (
     rate_interval,
 )
 
+# Alternatives, and the stake on each: most on what is hard to see and common.
 _ODDS = (1.5, 2.0, 4.0, 8.0, 32.0, 1000.0)
+_STAKES = (0.1, 0.2, 0.35, 0.2, 0.1, 0.05)
 
 
 def error_findings(steps: Sequence[Evidence], limits: Limits) -> tuple[Finding, Finding]:
@@ -59,7 +61,7 @@ def relative_evidence(steps: Sequence[Evidence]) -> float:
     """
     split = [step for step in steps if 0 < step.weight < 1]
     logs = [sum(_odds_evidence(step, odds) for step in split) for odds in _ODDS]
-    return log_mean_exp(logs)
+    return log_mean_exp(logs, _STAKES)
 
 
 def _odds_evidence(step: Evidence, odds: float) -> float:
