@@ -19,14 +19,15 @@ LIMITS = Limits(min_requests=50, max_error_rate=0.01)
 
 
 def simulate(rng, weight, canary_rate, stable_rate, limits, requests):
-    """Peek after each request; the canary's requests at a rollback, or None."""
+    """Peek after each error of the canary, for nothing else speaks against it; the canary's
+    requests at a rollback, or None."""
     counts = [0, 0, 0, 0]
     on_canary = rng.random(requests) < weight
     failed = rng.random(requests) < np.where(on_canary, canary_rate, stable_rate)
     for canary, bad in zip(on_canary, failed, strict=True):
         counts[0 if canary else 2] += 1
         counts[1 if canary else 3] += bad
-        if bad and judge([Evidence(weight, *counts)], limits).verdict == "rollback":
+        if bad and canary and judge([Evidence(weight, *counts)], limits).verdict == "rollback":
             return counts[0]
     return None
 
