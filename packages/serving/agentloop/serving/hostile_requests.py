@@ -48,6 +48,20 @@ def fuzz_body(rng: random.Random, model: str) -> tuple[bytes, str, Headers]:
     return body, infer, []
 
 
+def spoiled(rng: random.Random, body: bytes) -> bytes:
+    """A sound body with a token put in, a piece cut out or its end cut off."""
+    at = rng.randrange(len(body) + 1)
+    match rng.randrange(4):
+        case 0:
+            return body[:at] + rng.choice(_TOKENS) + body[at + rng.randrange(4) :]
+        case 1:
+            return body[:at]
+        case 2:
+            return body[:at] + body[at + rng.randrange(20) :]
+        case _:
+            return body
+
+
 def _request(rng: random.Random) -> dict[str, Any]:
     rows = rng.randrange(1, 4)
     tensors = [

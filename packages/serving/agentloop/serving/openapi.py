@@ -80,15 +80,12 @@ def _example(column: InputColumn, reference: ColumnReference | None) -> Any:
 
 
 def _infer(signature: Signature, version: str, row: Json) -> Json:
-    answer = {
-        "model_name": signature.model,
-        "model_version": version,
-        "outputs": [_example_output(*item) for item in output_types(signature).items()],
-    }
+    outputs = [_example_output(*item) for item in output_types(signature).items()]
     if signature.classes:
         share = round(1 / len(signature.classes), 6)
-        answer["outputs"][0]["data"] = [signature.classes[0]]
-        answer["outputs"][1]["data"] = [share] * len(signature.classes)
+        outputs[0]["data"] = [signature.classes[0]]
+        outputs[1]["data"] = [share] * len(signature.classes)
+    answer = {"model_name": signature.model, "model_version": version, "outputs": outputs}
     return {
         "summary": "Predict (Open Inference Protocol V2)",
         "description": (

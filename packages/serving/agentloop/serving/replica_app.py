@@ -5,11 +5,13 @@ A framework would spend more on a request than the model does, so this is plain 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 
@@ -42,6 +44,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Mapping[bytes, bytes]
 
+# A longer body takes milliseconds to read.
+INLINE_BYTES = 1 << 16
 _JSON_LENGTH = b"inference-header-content-length"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _BUSY = (429, 503)
@@ -79,6 +83,7 @@ class ReplicaApp:
         self._encoder = AnswerEncoder(signature, version)
         self._batcher = Batcher(predictor, batch)
         self._body = BodyReader(max_body_bytes)
+        self._decoding = ThreadPoolExecutor(1, "agentloop-decode")
         self._max_ongoing = max_ongoing
         self._ongoing = 0
         self._version = (b"x-model-version", version.encode())
@@ -119,7 +124,7 @@ class ReplicaApp:
         request, labels, content = None, _NO_LABELS, b""
         try:
             content = await self._read(headers, receive)
-            request = self._decode(endpoint, headers, content)
+            request = await self._decode(endpoint, headers, content)
             labels, scores = await self._predict(request)
             answer = self._encode(endpoint, labels, scores, request)
         except RequestRejected as error:
@@ -144,7 +149,16 @@ class ReplicaApp:
         check_content_type(headers)
         return await self._body.read(receive)
 
-    def _decode(self, endpoint: str, headers: Headers, content: bytes) -> InferenceRequest:
+    async def _decode(self, endpoint: str, headers: Headers, content: bytes) -> InferenceRequest:
+        if len(content) <= INLINE_BYTES:
+            return self._decode_now(endpoint, headers, content)
+        # One at a time, and the event loop gets its turns between: large bodies are late alone.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._decoding, self._decode_now, endpoint, headers, content
+        )
+
+    def _decode_now(self, endpoint: str, headers: Headers, content: bytes) -> InferenceRequest:
         if endpoint == "invocations":
             return decode_invocations(content, self._signature)
         return self._decoder.decode(content, headers.get(_JSON_LENGTH))
@@ -204,6 +218,7 @@ class ReplicaApp:
             if message["type"] == "lifespan.shutdown":
                 self._state = "closed"
                 self._batcher.close()
+                self._decoding.shutdown(wait=False)
                 if self._evidence is not None:
                     self._evidence.close()
             await send({"type": f"{message['type']}.complete"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from agentloop.serving.serve_predictors import load_predictor
 
 WARM_UP_ROWS = (1, 1, 32)
 LOOPBACK = "127.0.0.1"
+SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,18 @@ class ModelReplica:
             else None,
         )
         put_in_front(self._app)
+        keep_turns_short()
 
     def __serve_build_asgi_app__(self) -> ReplicaApp:
         return self._app
+
+
+def keep_turns_short() -> None:
+    """A small request must not wait long for a large one's thread, nor for a look at every object
+    that was made before the first request."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
 
 
 def keep_on_loopback() -> None:
