@@ -14,7 +14,7 @@ from agentloop.serving.control_store import Bake, EdgeAddress, StagedVersion
 from agentloop.serving.edge_duties import RetireVersion, ReturnToStable, due
 from agentloop.serving.edge_guards import EdgeGuards, Inside
 from agentloop.serving.edge_plan import MAX_WEIGHT, plan_edge, scale_weights, session_ends
-from agentloop.serving.haproxy_config import SESSIONS_MAP, render_haproxy_config
+from agentloop.serving.haproxy_config import ROUTES_MAP, render_haproxy_config
 from agentloop.serving.haproxy_guards import KEYS_MAP
 from agentloop.serving.haproxy_process import binary
 from agentloop.serving.haproxy_stats import Counts, as_traffic, parse_stats
@@ -49,7 +49,7 @@ def test_weights_stay_in_range_and_nothing_with_traffic_loses_it(percents):
 
 
 def test_a_staged_version_without_a_split_has_weight_zero():
-    found = plan(splits=()).weights
+    found = plan(splits=()).routes
     assert {key: (r.weight, r.turns, r.until) for key, r in found.items()} == {
         ("m", V1): (0, 0, 0),
         ("m", V2): (0, 0, 0),
@@ -79,7 +79,7 @@ def test_haproxy_accepts_every_configuration(staged, guards, tmp_path):
     path = tmp_path / "haproxy.cfg"
     asked = plan(staged, guards=GUARDS[guards], folder=tmp_path)
     path.write_text(render_haproxy_config(asked), encoding="utf-8")
-    for name in (KEYS_MAP, SESSIONS_MAP):
+    for name in (KEYS_MAP, ROUTES_MAP):
         (tmp_path / name).touch()
     result = subprocess.run(
         [binary(), "-c", "-f", str(path)], check=False, capture_output=True, text=True
@@ -105,14 +105,14 @@ def test_a_guarded_plan_may_face_strangers(guards):
 
 
 def test_a_version_that_is_cut_off_leaves_its_share_to_the_rest():
-    found = plan(closed=[("m", V2)]).weights
+    found = plan(closed=[("m", V2)]).routes
     assert found["m", V2].weight == found["m", V2].turns == 0
     assert (found["m", V1].weight > 0, found["m", V1].until) == (True, 10_000)
 
 
 def test_where_the_only_version_with_traffic_is_cut_off_stable_takes_it_all():
     split = TrafficSplit("m", {V1: 0.0, V2: 100.0}, V1, 2, lease_until=50.0)
-    found = plan(splits=[split], closed=[("m", V2)]).weights
+    found = plan(splits=[split], closed=[("m", V2)]).routes
     assert found["m", V1].weight > 0
     assert found["m", V2].weight == 0
 
@@ -127,9 +127,21 @@ def test_sessions_are_all_somewhere_and_in_order(percents):
 
 def test_an_a_b_test_leaves_turns_to_stable():
     split = TrafficSplit("m", {V1: 50.0, V2: 50.0}, V1, 2, by_session=True)
-    found = plan(splits=[split]).weights
+    found = plan(splits=[split]).routes
     assert (found["m", V1].turns > 0, found["m", V2].turns) == (True, 0)
     assert found["m", V1].weight == found["m", V2].weight
+
+
+def test_the_version_that_has_all_on_trial_is_rescued_on_stable():
+    split = TrafficSplit("m", {V1: 0.0, V2: 100.0}, V1, 2, lease_until=50.0)
+    asked = plan(splits=[split])
+    assert asked.models[0].sole == V2
+    assert asked.routes["m", V1].weight > 0
+    traffic = {t.version: t.weight for t in as_traffic(asked, "m", {})}
+    assert traffic == {V1: 0.0, V2: 100.0}
+    settled = TrafficSplit("m", {V1: 0.0, V2: 100.0}, V2, 3)
+    assert plan(splits=[settled]).models[0].sole == ""
+    assert plan(splits=[settled]).routes["m", V1].weight == 0
 
 
 def test_only_a_staged_version_is_shadowed():

@@ -22,9 +22,9 @@ from agentloop.serving.edge_duties import ReturnToStable, due
 from agentloop.serving.edge_guards import EdgeGuards, load_guards
 from agentloop.serving.edge_plan import EdgePlan, plan_edge
 from agentloop.serving.haproxy_config import (
-    SESSIONS_MAP,
+    ROUTES_MAP,
     render_haproxy_config,
-    session_entries,
+    route_entries,
 )
 from agentloop.serving.haproxy_guards import KEYS_MAP
 from agentloop.serving.haproxy_maps import HaproxyMaps
@@ -127,20 +127,20 @@ class EdgeKeeper:
             self._earlier = self._counts(self._applied)
         # The new process reads the maps as it starts.
         self._maps.write(KEYS_MAP, self._key_entries(plan))
-        self._maps.write(SESSIONS_MAP, session_entries(plan))
+        self._maps.write(ROUTES_MAP, route_entries(plan))
         self._process.apply(render_haproxy_config(plan), plan.address.port)
 
     def _follow(self, applied: EdgePlan, plan: EdgePlan) -> None:
         """What needs no reload: weights, sessions, keys."""
         changes = [
             f"set server {kind}.{model}/{version} weight {weight}"
-            for (model, version), route in plan.weights.items()
-            if applied.weights[model, version] != route
+            for (model, version), route in plan.routes.items()
+            if applied.routes[model, version] != route
             for kind, weight in (("model", route.turns), ("sticky", route.weight))
         ]
         if changes:
             self._process.command("; ".join(changes))
-            self._maps.follow(SESSIONS_MAP, session_entries(plan))
+        self._maps.follow(ROUTES_MAP, route_entries(plan))
         if plan.guards.keys:
             self._maps.follow(KEYS_MAP, self._key_entries(plan))
 

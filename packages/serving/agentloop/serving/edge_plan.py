@@ -19,14 +19,16 @@ BUCKETS = 10_000
 class VersionRoute:
     """One version: its Serve application and what HAProxy gives it.
 
-    ``weight``, 0 to 256, is its share of the split; ``turns`` its share of the requests without a
-    session. A session falls into one of 10,000 buckets by a hash of its name, and into the first
-    version whose ``until`` is above its bucket: while one version grows at the cost of another,
-    sessions move from the old one to the new one only, and shares are exact.
+    ``percent`` is its share of the split. ``weight`` and ``turns``, 0 to 256, are its turns among
+    requests with and without a session; above 0 it is also one to rescue on. A session falls into
+    one of 10,000 buckets by a hash of its name, and into the first version whose ``until`` is above
+    its bucket: while one version grows at the cost of another, sessions move from the old one to
+    the new one only, and shares are exact.
     """
 
     version: str
     app: str
+    percent: float
     weight: int
     turns: int
     until: int
@@ -43,10 +45,15 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True)
 class ModelRoute:
-    """One model's versions."""
+    """One model's versions.
+
+    ``sole`` is the version that has everything while another is still the stable one: it is asked
+    first, and what it fails is rescued on the stable version, which keeps a weight for that alone.
+    """
 
     model: str
     versions: tuple[VersionRoute, ...]
+    sole: str = ""
     shadow: Shadow | None = None
 
 
@@ -74,7 +81,7 @@ class EdgePlan:
         return self.address, self.guards, self.certificate, versions, shadows
 
     @property
-    def weights(self) -> dict[tuple[str, str], VersionRoute]:
+    def routes(self) -> dict[tuple[str, str], VersionRoute]:
         return {(m.model, v.version): v for m in self.models for v in m.versions}
 
 
@@ -107,15 +114,26 @@ def _route(
     percents = {version: _percent(split, version, closed) for version in versions}
     if split is not None and sum(percents.values()) <= 0 and split.stable in percents:
         percents[split.stable] = 100.0
+    ends = session_ends(percents)
     weights = scale_weights(percents)
+    sole = _sole(percents, split)
+    if sole and split is not None:
+        weights[split.stable] = weights[sole]
     turns = weights
     if split is not None and split.by_session:
         turns = {v: MAX_WEIGHT if v == split.stable else 0 for v in versions}
-    ends = session_ends(percents)
     routes = tuple(
-        VersionRoute(v, app_name(model, v), weights[v], turns[v], ends[v]) for v in versions
+        VersionRoute(v, app_name(model, v), percents[v], weights[v], turns[v], ends[v])
+        for v in versions
     )
-    return ModelRoute(model, routes, _shadow(model, versions, split))
+    return ModelRoute(model, routes, sole, _shadow(model, versions, split))
+
+
+def _sole(percents: Mapping[str, float], split: TrafficSplit | None) -> str:
+    if split is None or split.by_session or percents.get(split.stable) != 0:
+        return ""
+    busy = [version for version, percent in percents.items() if percent > 0]
+    return busy[0] if len(busy) == 1 else ""
 
 
 def _percent(split: TrafficSplit | None, version: str, closed: Collection[str]) -> float:

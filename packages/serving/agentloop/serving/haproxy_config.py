@@ -17,7 +17,7 @@ from agentloop.serving.haproxy_text import JSON, reply, section
 from agentloop.serving.naming import private_path, socket_path
 
 ADMIN_SOCKET = "admin.sock"
-SESSIONS_MAP = "sessions.map"
+ROUTES_MAP = "routes.map"
 GRACE_SECONDS = 1.0
 _ERRORS = {
     400: "the request is not valid HTTP",
@@ -44,9 +44,17 @@ def render_haproxy_config(plan: EdgePlan) -> str:
     return "\n".join(sections)
 
 
-def session_entries(plan: EdgePlan) -> dict[str, str]:
-    """What a version's application is to the sessions' map: where its buckets end."""
-    return {v.app: str(v.until) for model in plan.models for v in model.versions}
+def route_entries(plan: EdgePlan) -> dict[str, str]:
+    """What is looked up per request, and changed without a reload: where the buckets of a version's
+    application end, and which version, if any, has all of a model's traffic on trial."""
+    ends = {v.app: str(v.until) for model in plan.models for v in model.versions}
+    return ends | {f"sole.{model.model}": str(_place(model)) for model in plan.models}
+
+
+def _place(model: ModelRoute) -> int:
+    """Of the version on trial, from 1; 0 where there is none."""
+    versions = [version.version for version in model.versions]
+    return versions.index(model.sole) + 1 if model.sole else 0
 
 
 def _globals(plan: EdgePlan) -> str:
@@ -172,7 +180,7 @@ def _backend(plan: EdgePlan, model: ModelRoute, *, sticky: bool) -> str:
         # In turn, not at random: HAProxy's random balance draws on a hash ring whose arcs differ
         # from the weights by some percent; turns meet them exactly.
         "balance roundrobin",
-        *(_sessions(plan, model) if sticky else ()),
+        *(_sessions(plan, model) if sticky else _sole(plan, model)),
         # A prediction changes nothing, so a failed one is asked again of another version. That
         # needs the request whole in the buffer; waiting for it here and not in the frontend leaves
         # a body over the cap refused by its declared length. What ran out of time is not asked
@@ -187,9 +195,18 @@ def _backend(plan: EdgePlan, model: ModelRoute, *, sticky: bool) -> str:
     )
 
 
+def _sole(plan: EdgePlan, model: ModelRoute) -> Iterator[str]:
+    """Turns know no server that is asked only in need, so the one on trial is named instead."""
+    if len(model.versions) > 1:
+        found = f"str(sole.{model.model}),map_str_int({plan.run_dir / ROUTES_MAP},0)"
+        yield f"http-request set-var(txn.sole) {found}"
+        for place, version in enumerate(model.versions, 1):
+            yield f"use-server {version.version} if {{ var(txn.sole) -m int {place} }}"
+
+
 def _sessions(plan: EdgePlan, model: ModelRoute) -> Iterator[str]:
     """A session's bucket decides, and turns do where the version it names is down or failed."""
-    ends = plan.run_dir / SESSIONS_MAP
+    ends = plan.run_dir / ROUTES_MAP
     buckets = "req.hdr(x-session-id),xxh32,mod(10000)"
     yield f"http-request set-var(txn.bucket) {buckets}"
     for number, version in enumerate(model.versions):

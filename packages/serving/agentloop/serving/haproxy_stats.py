@@ -65,11 +65,11 @@ def as_traffic(plan: EdgePlan, model: str, counts: Mapping[Key, Counts]) -> list
     """The versions of ``model`` as the rest of the loop reads them; weights in percent."""
     route = next((m for m in plan.models if m.model == model), None)
     versions = route.versions if route else ()
-    total = sum(version.weight for version in versions)
+    total = sum(version.percent for version in versions)
     return [
         VersionTraffic(
             version.version,
-            100.0 * version.weight / total if total else 0.0,
+            100.0 * version.percent / total if total else 0.0,
             found.requests,
             found.errors,
             found.rescued,

@@ -51,6 +51,7 @@ def _calm(edge):
     edge.backend.failing.clear()
     edge.backend.hanging.clear()
     edge.backend.seen.clear()
+    edge.backend.keeps = True
     edge.keeper._tripped = {}
     edge.split(0, shadow=None, by_session=False, lease_until=None)
 
@@ -86,7 +87,6 @@ def test_sessions_move_from_the_old_version_to_the_new_one_only(edge):
         bound = 3.29 * (10_000 * percent / 100 * (1 - percent / 100)) ** 0.5
         assert abs(len(now) - 100 * percent) <= bound
         on_green = now
-    edge.backend.keeps = True
 
 
 def test_a_session_stays_where_it_is_over_a_reload(edge):
@@ -112,6 +112,17 @@ def test_a_failing_version_is_rescued_with_and_without_a_session(edge):
     green = next(t for t in edge.keeper.traffic("tiny") if t.version == GREEN)
     assert green.errors > 0
     assert green.rescued == green.errors
+
+
+def test_even_a_version_with_all_the_traffic_is_rescued_on_stable(edge):
+    edge.split(100)
+    names = [f"s{number}" for number in range(10)]
+    assert set(versions(edge, [b""] * 50)) == set(sessions(edge, names).values()) == {GREEN}
+    edge.backend.failing.add(GREEN)
+    assert set(versions(edge, [b""] * 8)) == set(sessions(edge, names).values()) == {BLUE}
+    edge.backend.failing.clear()
+    edge.split(0)
+    assert set(versions(edge, [b""] * 50)) == {BLUE}
 
 
 def test_a_version_that_fails_on_and_on_is_cut_off_and_tried_again(edge):
