@@ -2,13 +2,14 @@
 
 Serve puts a function of its own before an application: it copies the headers, starts two tasks and
 fills a dozen records a request, several times what a prediction takes. All that a replica needs of
-it are the counts of what is under way, which drain it and scale it, and the health checks of
-Serve's proxy; those stay. Where a version of Serve is built otherwise, its own way is kept.
+it are the count of what is under way, which drains and scales it, and the health checks of Serve's
+proxy; those stay. Where a version of Serve is built otherwise, its own way is kept.
 """
 
 from __future__ import annotations
 
 import logging
+from asyncio import Task
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -29,20 +30,13 @@ class LeanIngress:
     """
 
     def __init__(self, app: ReplicaApp, serve_app: Asgi, owner: Any) -> None:
-        from ray.serve._private.common import RequestMetadata, RequestProtocol
-
         self._app = app
         self._serve_app = serve_app
         self._owner = owner
         self._root: str = owner._route_prefix
         self._below = f"{self._root}/"
-        self._counts = owner._metrics_manager
-        self._counted = RequestMetadata(
-            "", "", _request_protocol=RequestProtocol.HTTP, is_direct_ingress=True
-        )
         # Named here, so that another Serve is found out now and not by a request.
-        _ = (owner._shutting_down, self._counts.inc_num_ongoing_requests)
-        _ = self._counts.dec_num_ongoing_requests
+        _ = owner._shutting_down
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(self._below):
@@ -51,11 +45,28 @@ class LeanIngress:
         if self._owner._shutting_down:
             self._app.drain()
         scope["root_path"] = self._root
-        self._counts.inc_num_ongoing_requests(self._counted)
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._counts.dec_num_ongoing_requests(self._counted)
+        await self._app(scope, receive, send)
+
+
+class CountedTasks(set[Task[Any]]):
+    """The HTTP server's tasks, one a request, told to Serve's counts as they come and go.
+
+    They are there from the moment that a request was read: one that waits for its turn in a busy
+    loop is under way too, and is what more replicas are started for.
+    """
+
+    def __init__(self, counts: Any) -> None:
+        super().__init__()
+        self._counts = counts
+        counts._num_ongoing_requests += 0
+
+    def add(self, task: Task[Any]) -> None:
+        super().add(task)
+        self._counts._num_ongoing_requests += 1
+
+    def discard(self, task: Task[Any]) -> None:
+        super().discard(task)
+        self._counts._num_ongoing_requests -= 1
 
 
 def put_in_front(app: ReplicaApp) -> None:
@@ -66,15 +77,16 @@ def put_in_front(app: ReplicaApp) -> None:
     start = replica.start_asgi_http_server
 
     async def start_lean(serve_app: Any, options: Any, **more: Any) -> Any:
-        started = await start(serve_app, options, **more)
+        task, server = await start(serve_app, options, **more)
         try:
             # The server's task has not run yet, so that it has not read its configuration.
-            config = started[1].config
-            lean = LeanIngress(app, config.app(), serve_app.__self__)
+            owner, config = serve_app.__self__, server.config
+            lean = LeanIngress(app, config.app(), owner)
+            server.server_state.tasks = CountedTasks(owner._metrics_manager)
             config.app = lambda: lean
             config.proxy_headers = config.server_header = False
         except Exception as error:
             log.warning("Serve keeps its own way to this replica, which is slower: %r", error)
-        return started
+        return task, server
 
     replica.start_asgi_http_server = start_lean

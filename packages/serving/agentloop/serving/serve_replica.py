@@ -133,6 +133,11 @@ def _scale(replicas: int | AutoscaleSpec) -> dict[str, Any]:
         "min_replicas": replicas.min,
         "max_replicas": replicas.max,
         "target_ongoing_requests": replicas.target_ongoing,
+        # Serve's defaults look back half a minute and wait for another one.
+        "metrics_interval_s": 1.0,
+        "look_back_period_s": 5.0,
+        "upscale_delay_s": 3.0,
+        "downscale_delay_s": 60.0,
     }
     return {"autoscaling_config": scaling}
 
