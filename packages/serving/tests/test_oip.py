@@ -59,6 +59,44 @@ def test_columns_may_have_shape_n_by_one_and_nulls():
     np.testing.assert_array_equal(request.columns["x"], [1, np.nan])
 
 
+ONE = {"shape": [1], "datatype": "FP64", "data": [1]}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"shape": [True]},
+        {"shape": [1.0]},
+        {"shape": [2]},
+        {"shape": []},
+        {"shape": 1},
+        {"data": [True]},
+        {"data": ["1"]},
+        {"data": [[]]},
+        {"data": "1"},
+        {"data": {"1": 1}},
+        {"data": None},
+        {"datatype": "INT8", "data": [1.5]},
+        {"datatype": "BYTES"},
+        {"datatype": ["FP64"]},
+        {"name": "x"},
+        {"name": ["z"]},
+        {"parameters": {"binary_data_size": 8}},
+    ],
+)
+def test_the_short_way_for_one_row_refuses_what_the_long_way_does(odd):
+    fine = body({"name": "x", **ONE}, {"name": "z", **ONE})
+    assert decode_infer(fine, NUMERIC).columns["z"].tolist() == [1]
+    raw = body({"name": "x", **ONE}, {"name": "z", **ONE, **odd})
+    reason(decode_infer, raw, NUMERIC)
+
+
+def test_one_row_may_come_in_any_order_and_hold_nulls():
+    raw = body(tensor("z", [None]), tensor("x", [7], [1, 1]))
+    found = decode_infer(raw, NUMERIC)
+    assert (found.columns["x"][0], np.isnan(found.columns["z"][0])) == (7, True)
+
+
 @pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]])
 def test_one_matrix_holds_all_numeric_features_in_order(data):
     request = decode_infer(body(tensor("features", data, [2, 2])), NUMERIC)

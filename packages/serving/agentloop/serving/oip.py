@@ -25,6 +25,7 @@ from agentloop.serving.oip_tensors import (
     as_column,
     as_numbers,
     read_json_tensor,
+    read_single_row,
     refuse_missing,
     shown,
 )
@@ -49,12 +50,17 @@ class InferDecoder:
         """
         if header_length is None:
             value, tensors = self._parse(body)
-            read = [read_json_tensor(tensor) for tensor in tensors]
+            row = read_single_row(tensors, self._names) if self._numeric else None
+            if row is not None:
+                matrix = as_numbers(row, "").reshape(1, -1)
+                columns: Columns = MatrixColumns(self._names, matrix)
+                rows = 1
+            else:
+                columns, rows = self._columns([read_json_tensor(tensor) for tensor in tensors])
         else:
             text, raw = split_body(body, header_length)
             value, tensors = self._parse(text)
-            read = read_tensors(tensors, raw)
-        columns, rows = self._columns(read)
+            columns, rows = self._columns(read_tensors(tensors, raw))
         if len(value) == 1:
             return InferenceRequest(columns, rows)
         binary = _asks_binary(value)

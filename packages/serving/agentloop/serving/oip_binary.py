@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from agentloop.contracts.errors import RequestRejected
-from agentloop.serving.oip_tensors import Tensor, Values, read_head, read_json_tensor, shown
+from agentloop.serving.oip_tensors import (
+    Tensor,
+    Values,
+    binary_size,
+    read_head,
+    read_json_tensor,
+    shown,
+)
 
 EXTENSION = "binary_tensor_data"
 DTYPES = {
@@ -47,7 +54,7 @@ def read_tensors(tensors: list[Any], raw: memoryview) -> list[Tensor]:
     """
     found, start = [], 0
     for tensor in tensors:
-        size = _binary_size(tensor)
+        size = binary_size(tensor)
         if size is None:
             found.append(read_json_tensor(tensor))
             continue
@@ -66,22 +73,6 @@ def write_values(values: npt.NDArray[Any], datatype: str) -> bytes:
         return values.astype(DTYPES[datatype], copy=False).tobytes()
     texts = [str(value).encode() for value in values.ravel()]
     return b"".join(pack("<I", len(text)) + text for text in texts)
-
-
-def _binary_size(tensor: Any) -> int | None:
-    parameters = tensor.get("parameters") if type(tensor) is dict else None
-    if parameters is None:
-        return None
-    if type(parameters) is not dict:
-        raise RequestRejected(400, "'parameters' must be an object")
-    if "binary_data_size" not in parameters:
-        return None
-    size = parameters["binary_data_size"]
-    if type(size) is not int or size < 0:
-        raise RequestRejected(400, "'binary_data_size' must be a number of bytes")
-    if "data" in tensor:
-        raise RequestRejected(400, "an input has both 'data' and 'binary_data_size'")
-    return size
 
 
 def _read_raw(tensor: Any, raw: memoryview) -> Tensor:
