@@ -18,6 +18,7 @@ from agentloop.serving.api_keys import KeyStore, map_entries
 from agentloop.serving.certificates import CertificateWatch
 from agentloop.serving.control_store import ControlStore, RolloutEvent
 from agentloop.serving.edge_breaker import Tripped, look
+from agentloop.serving.edge_counts import EdgeCounts
 from agentloop.serving.edge_duties import ReturnToStable, due
 from agentloop.serving.edge_guards import EdgeGuards, load_guards
 from agentloop.serving.edge_plan import EdgePlan, plan_edge
@@ -29,7 +30,7 @@ from agentloop.serving.haproxy_config import (
 from agentloop.serving.haproxy_guards import KEYS_MAP
 from agentloop.serving.haproxy_maps import HaproxyMaps
 from agentloop.serving.haproxy_process import HaproxyProcess
-from agentloop.serving.haproxy_stats import Counts, Key, as_traffic, parse_stats
+from agentloop.serving.haproxy_stats import Counts, Key, as_traffic
 from agentloop.serving.naming import app_name
 
 TICK_SECONDS = 0.25
@@ -58,7 +59,7 @@ class EdgeKeeper:
         self._delete_app = delete_app
         self._clock = clock
         self._applied: EdgePlan | None = None
-        self._earlier: dict[Key, Counts] = {}
+        self._counts = EdgeCounts(folder, process.command)
         self._tripped: dict[Key, Tripped] = {}
         self._looked: dict[Key, Counts] = {}
         self._stopped = False
@@ -71,8 +72,11 @@ class EdgeKeeper:
             if plan is None or self._stopped:
                 return
             applied = self._applied
-            if applied is None or self._process.pid is None or applied.shape != plan.shape:
-                self._reload(plan)
+            config = render_haproxy_config(plan)
+            if applied is None and self._process.runs(config):
+                self._follow(None, plan)  # a keeper before this one started it: take it over
+            elif applied is None or self._process.pid is None or applied.shape != plan.shape:
+                self._reload(config, plan)
             else:
                 self._follow(applied, plan)
             self._applied = plan
@@ -94,7 +98,7 @@ class EdgeKeeper:
             plan = self._applied
             if plan is None:
                 return []
-            return as_traffic(plan, model, self._counts(plan))
+            return as_traffic(plan, model, self._counts.read(plan))
 
     def stop(self) -> None:
         """Stop HAProxy for good: a pass under way must not start it again."""
@@ -122,20 +126,21 @@ class EdgeKeeper:
     def _key_entries(self, plan: EdgePlan) -> Mapping[str, str]:
         return map_entries(self._keys.all(), self._clock()) if plan.guards.keys else {}
 
-    def _reload(self, plan: EdgePlan) -> None:
-        if self._applied is not None:
-            self._earlier = self._counts(self._applied)
+    def _reload(self, config: str, plan: EdgePlan) -> None:
+        self._counts.carry(self._applied)
         # The new process reads the maps as it starts.
         self._maps.write(KEYS_MAP, self._key_entries(plan))
         self._maps.write(ROUTES_MAP, route_entries(plan))
-        self._process.apply(render_haproxy_config(plan), plan.address.port)
+        self._process.apply(config, plan.address.port)
 
-    def _follow(self, applied: EdgePlan, plan: EdgePlan) -> None:
-        """What needs no reload: weights, sessions, keys."""
+    def _follow(self, applied: EdgePlan | None, plan: EdgePlan) -> None:
+        """What needs no reload: weights, sessions, keys. All of them where it is not known what
+        was ``applied``."""
+        known = applied.routes if applied is not None else {}
         changes = [
             f"set server {kind}.{model}/{version} weight {weight}"
             for (model, version), route in plan.routes.items()
-            if applied.routes[model, version] != route
+            if known.get((model, version)) != route
             for kind, weight in (("model", route.turns), ("sticky", route.weight))
         ]
         if changes:
@@ -150,21 +155,13 @@ class EdgeKeeper:
             plan = self._applied
             if plan is None or all(len(model.versions) < 2 for model in plan.models):
                 return
-            counts = self._counts(plan)
+            counts = self._counts.read(plan)
             stable = {(split.model, split.stable) for split in self._store.splits()}
             tripped = look(self._tripped, self._looked, counts, stable, self._clock())
             self._looked = counts
         for model, version in tripped.keys() - self._tripped.keys():
             self._record(model, "failing: cut off for a while", version)
         self._tripped = tripped
-
-    def _counts(self, plan: EdgePlan) -> dict[Key, Counts]:
-        """Counts of this process on top of those of the processes before its reloads."""
-        try:
-            current = parse_stats(self._process.command("show stat"), plan)
-        except OSError:
-            return self._earlier
-        return {key: found.plus(self._earlier.get(key, Counts())) for key, found in current.items()}
 
     def _return_to_stable(self, duty: ReturnToStable) -> None:
         try:

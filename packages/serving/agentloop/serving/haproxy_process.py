@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import select
 import signal
 import socket
@@ -33,6 +35,7 @@ class HaproxyProcess:
         self._config = folder / "haproxy.cfg"
         self._admin = folder / ADMIN_SOCKET
         self._pid_file = folder / "haproxy.pid"
+        self._shape_file = folder / "haproxy.shape"
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,6 +73,16 @@ class HaproxyProcess:
             _reap_later(self._child)
         self._child = child
         self._pid_file.write_text(str(child.pid), encoding="ascii")
+        self._shape_file.write_text(f"{child.pid} {_shape(config)}", encoding="ascii")
+
+    def runs(self, config: str) -> bool:
+        """Whether the process that serves now was started with ``config``, weights apart."""
+        pid = self.pid
+        try:
+            known = self._shape_file.read_text(encoding="ascii")
+        except OSError:
+            return False
+        return pid is not None and known == f"{pid} {_shape(config)}"
 
     def wait_exit(self, seconds: float) -> bool:
         """Wait until the process that serves now is gone, ``seconds`` at most; whether it is.
@@ -202,6 +215,11 @@ def free_port(host: str = "127.0.0.1") -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _shape(config: str) -> str:
+    """A digest of what only a reload can change; weights are set while it runs."""
+    return hashlib.sha256(re.sub(r" weight \d+", "", config).encode()).hexdigest()
 
 
 def _reap_later(child: subprocess.Popen[bytes]) -> None:

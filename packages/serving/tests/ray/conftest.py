@@ -160,6 +160,7 @@ class EdgeWorld:
         )
 
     def start(self) -> None:
+        self.stopping.clear()
         self.keeper.reconcile()
         arguments = (self.stopping, self.keeper, self.process)
         self.thread = threading.Thread(target=keep, args=arguments, daemon=True)

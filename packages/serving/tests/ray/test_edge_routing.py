@@ -219,11 +219,34 @@ def test_a_keeper_that_was_replaced_takes_the_running_haproxy_over(edge):
         replace(edge.store.split("tiny"), weights={BLUE: 50.0, GREEN: 50.0}, epoch=10_000)
     )
     assert set(versions(edge, [b""] * 4)) == {BLUE}
-    keeper, edge.keeper = edge.keeper, edge.make_keeper()
+    before, pid = requests(edge), edge.process.pid
+    edge.keeper = edge.make_keeper()
     edge.keeper.reconcile()
+    assert edge.process.pid == pid
     assert collections.Counter(versions(edge, [b""] * 4)) == {BLUE: 2, GREEN: 2}
-    edge.keeper = keeper
-    edge.stopping.clear()
+    assert requests(edge) == before + 4
+    edge.start()
+
+
+def requests(edge):
+    return sum(traffic.requests for traffic in edge.keeper.traffic("tiny"))
+
+
+def test_counts_go_on_over_reloads_and_deaths(edge):
+    before = requests(edge)
+    versions(edge, [b""] * 10)
+    edge.split(0, shadow=GREEN, shadow_percent=3.0)
+    versions(edge, [b""] * 10)
+    assert requests(edge) == before + 20
+    os.kill(edge.process.pid, signal.SIGKILL)
+    assert requests(edge) == before + 20
+    edge.until(lambda: edge.process.pid is not None)
+    edge.keeper.reconcile()
+    versions(edge, [b""] * 10)
+    assert requests(edge) == before + 30
+    reborn = edge.make_keeper()
+    reborn.reconcile()
+    assert sum(traffic.requests for traffic in reborn.traffic("tiny")) == before + 30
 
 
 def test_nothing_is_lost_while_reloads_follow_one_another(edge):
