@@ -64,7 +64,7 @@ class CountedTasks(set[Task[Any]]):
         super().add(task)
         self._counts._num_ongoing_requests += 1
 
-    def discard(self, task: Task[Any]) -> None:
+    def discard(self, task: object) -> None:
         super().discard(task)
         self._counts._num_ongoing_requests -= 1
 
