@@ -51,6 +51,11 @@ class Launched:
     def pids(self) -> list[int]:
         return [pid for pid in descendants(os.getpid()) if pid != os.getpid()]
 
+    @property
+    def own_pids(self) -> list[int]:
+        """Of the launched process and what descends from it still."""
+        return descendants(self._process.pid)
+
     def cpu_seconds(self) -> float:
         return cpu_seconds(self.pids)
 
@@ -69,6 +74,10 @@ class Launched:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
+        for pipe in (self.stdin, self.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
         with suppress(ChildProcessError):
             while self.pids:
                 if os.waitpid(-1, os.WNOHANG) == (0, 0):

@@ -27,6 +27,7 @@ from agentloop.lifecycle import MemoryRegistry, open_signer
 from agentloop.monitoring import ObserverFactory
 from agentloop.serving import (
     BlueGreenDeployment,
+    RayServingPlane,
     control_store,
     read_split,
     serve_environment,
@@ -51,6 +52,7 @@ class Plane:
 
     def __init__(self, home: Path, spec: LoopSpec, versions: list[ModelVersion]) -> None:
         self.home, self.spec, self.versions = home, spec, versions
+        self._plane = RayServingPlane(home, spec.serving)
         signer = open_signer(home / "keys")
         registry = MemoryRegistry()
         for mv in versions:
@@ -87,7 +89,7 @@ class Plane:
             lease_until=lease,
         )
         control_store(self.home).put_split(split)
-        self.deployment._plane.reconcile()
+        self._plane.reconcile()
         return {"began": began, "seconds": time.monotonic() - began}
 
     def deploy(self, number: int) -> dict[str, Any]:
@@ -101,6 +103,13 @@ class Plane:
             "metrics": dict(result.metrics),
             "reasons": list(result.reasons),
         }
+
+    def rollback(self) -> dict[str, Any]:
+        """Back to the version before, checked."""
+        began = time.monotonic()
+        result = asyncio.run(self.deployment.rollback(MODEL))
+        seconds = time.monotonic() - began
+        return {"began": began, "seconds": seconds, "status": result.status}
 
     def stage(self, number: int) -> dict[str, Any]:
         asyncio.run(self.deployment.stage(self.versions[number]))
@@ -116,11 +125,25 @@ class Plane:
             "settle": self.settle,
             "deploy": self.deploy,
             "stage": self.stage,
+            "rollback": self.rollback,
         }
         try:
             return actions[name](**order)
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
+
+
+class Answers:
+    """Lines on what was the standard output; whatever else is printed goes to the standard error,
+    as Ray's processes do when one of them dies."""
+
+    def __init__(self) -> None:
+        self._output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+
+    def __call__(self, value: dict[str, Any]) -> None:
+        self._output.write(json.dumps(value) + "\n")
+        self._output.flush()
 
 
 def main() -> int:
@@ -130,8 +153,9 @@ def main() -> int:
     os.environ.update(serve_environment(home), RAY_USAGE_STATS_ENABLED="0")
     versions = written(options)
     plane = Plane(home, make_spec(options.serving, options.rollout), versions)
+    answers = Answers()
     if options.attach:
-        return attached(plane, options)
+        return attached(plane, options, answers)
     import ray
 
     ray.init(
@@ -155,21 +179,21 @@ def main() -> int:
             "versions": [mv.version for mv in versions],
             "cluster": ray.get_runtime_context().gcs_address,
         }
-        print(json.dumps(told), flush=True)
+        answers(told)
         for line in sys.stdin:
-            print(json.dumps(plane.obey(json.loads(line))), flush=True)
+            answers(plane.obey(json.loads(line)))
     finally:
         stop_serving_plane(home)
         ray.shutdown()
     return 0
 
 
-def attached(plane: Plane, options: argparse.Namespace) -> int:
+def attached(plane: Plane, options: argparse.Namespace, answers: Answers) -> int:
     """Roll a version out from a process of its own: the controller that may be killed."""
     import ray
 
     ray.init(options.attach, namespace="agentloop", log_to_driver=False)
-    print(json.dumps(plane.deploy(options.deploy)), flush=True)
+    answers(plane.deploy(options.deploy))
     return 0
 
 
