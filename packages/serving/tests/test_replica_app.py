@@ -245,3 +245,30 @@ async def test_csv_is_refused_by_its_type():
 async def test_a_method_that_is_not_allowed_is_told_which_is():
     assert (await ask(INFER, method="GET"))[1][b"allow"] == b"POST"
     assert (await ask("/v2", method="POST"))[1][b"allow"] == b"GET, HEAD"
+
+
+class Evidence:
+    def __init__(self):
+        self.seen = []
+
+    def answered(self, headers, endpoint, content, labels, seconds, status, comparable=True):
+        self.seen.append((status, comparable))
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("more", "comparable"),
+    [
+        ({}, True),
+        ({"id": "7"}, True),
+        ({"outputs": [{"name": "probabilities"}]}, False),
+        ({"parameters": {"binary_data_output": True}}, False),
+    ],
+)
+async def test_evidence_is_told_whose_copy_could_not_be_compared(more, comparable):
+    evidence = Evidence()
+    body = json.dumps({**json.loads(BODY), **more}).encode()
+    await ask_raw(INFER, body, app=make_app(evidence=evidence))
+    assert evidence.seen == [(200, comparable)]

@@ -136,7 +136,10 @@ class ReplicaApp:
         await self._answer(send, answer, request_id, trace)
         if self._evidence is not None:
             seconds = time.perf_counter() - started
-            self._evidence.answered(headers, endpoint, content, labels, seconds, answer.status)
+            plain = request is None or (request.outputs is None and not request.binary)
+            self._evidence.answered(
+                headers, endpoint, content, labels, seconds, answer.status, plain
+            )
         if PROBE_HEADER not in headers:
             ok = answer.status == 200 and request is not None
             columns = request.columns if ok and request is not None else _NOTHING

@@ -34,11 +34,13 @@ class ReplicaEvidence:
         labels: Predictions,
         seconds: float,
         status: int,
+        comparable: bool = True,
     ) -> None:
-        """``labels`` (rows,) are what was predicted, empty for a request that was refused."""
+        """``labels`` (rows,) are what was predicted, empty for a request that was refused;
+        ``comparable`` says that a copy's answer would hold them as JSON."""
         try:
             self._sender.note(seconds, status, labels, PROBE_HEADER in headers)
-            if SHADOW_HEADER in headers and status == 200:
+            if SHADOW_HEADER in headers and status == 200 and comparable:
                 self._mirrored(headers, endpoint, content, labels)
         except Exception:  # watching must never fail what is watched
             log.exception("evidence was lost")
