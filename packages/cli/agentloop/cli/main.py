@@ -32,6 +32,7 @@ COMMANDS = {
     "check": ("check", "check a loop.yaml without running it"),
     "status": ("status", "show the cluster, the models served and their traffic"),
     "predict": ("predict", "send rows to a served model"),
+    "rollout": ("rollout", "plan, apply, watch, pause or abort the rollout of a version"),
     "rollback": ("rollback", "send a model's traffic back to its previous version"),
     "keys": ("keys", "make, list and revoke the API keys that the edge asks for"),
     "up": ("up", "start the local cluster and serve again what was served"),

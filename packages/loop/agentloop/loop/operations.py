@@ -35,20 +35,27 @@ def roll_back(home: StateFolder, environment: Mapping[str, str], model: str) -> 
     from agentloop.serving import read_split
 
     split = read_split(home.root, model)
-    record = read_record(home)
-    if not environment.get("RAY_ADDRESS") and (record is None or not is_alive(record)):
-        raise StaleCluster("it is not running", next_step="agentloop up")
-    RayCluster(home, environment).ready()
+    join_running_cluster(home, environment)
     spec = next(spec for spec in recalled_specs(home) if spec.name == model)
     from agentloop.lifecycle.mlflow_registry import MlflowRegistry
     from agentloop.loop.serving_setup import open_deployment
 
-    deployment = open_deployment(spec, home, MlflowRegistry(home.tracking_uri))
+    deployment = open_deployment(spec, home, MlflowRegistry(home.tracking_uri), environment)
     result = asyncio.run(deployment.rollback(model))
     EventLog(home.events).append(
         "rolled_back", model, datetime.now(UTC), result.model_version, left=split.stable
     )
     return result
+
+
+def join_running_cluster(home: StateFolder, environment: Mapping[str, str]) -> RayCluster:
+    """The cluster that is up, joined; none is started. Raises StaleCluster, ClusterError."""
+    record = read_record(home)
+    if not environment.get("RAY_ADDRESS") and (record is None or not is_alive(record)):
+        raise StaleCluster("it is not running", next_step="agentloop up")
+    cluster = RayCluster(home, environment)
+    cluster.ready()
+    return cluster
 
 
 def bring_up(home: StateFolder, environment: Mapping[str, str]) -> dict[str, Any]:

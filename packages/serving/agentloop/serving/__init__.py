@@ -12,11 +12,35 @@ from agentloop.serving.control_store import (
     RolloutEvent,
     StagedVersion,
 )
-from agentloop.serving.endpoints import control_store, infer_url, inside_url, read_endpoint, read_split
+from agentloop.serving.endpoints import (
+    control_store,
+    infer_url,
+    inside_url,
+    read_endpoint,
+    read_split,
+)
 from agentloop.serving.ports import Observer, ObserverFactory, ReportLoader, ServingPlane
 from agentloop.serving.reports import report_loader, report_path
+from agentloop.serving.rollout_notice import AlertmanagerNotices, Announce, Notice, give_notice
+from agentloop.serving.rollout_orders import RolloutOrders
+from agentloop.serving.rollout_page import rollout_page
 from agentloop.serving.rollout_plan import Bake as BakeStage
-from agentloop.serving.rollout_plan import PlanStage, Probe, Provision, Retire, Shift, plan_stages
+from agentloop.serving.rollout_plan import (
+    PlanStage,
+    Probe,
+    Promote,
+    Provision,
+    Retire,
+    RolloutPlan,
+    Shadow,
+    Shift,
+    describe,
+    held_to,
+    label,
+    plan_rollout,
+    plan_stages,
+)
+from agentloop.serving.rollout_view import RolloutView, StageView, view_history, view_rollout
 from agentloop.serving.run_folder import run_dir
 from agentloop.serving.sqlite_control_store import SqliteControlStore
 
@@ -46,6 +70,8 @@ _LAZY = {
 }
 
 __all__ = [
+    "AlertmanagerNotices",
+    "Announce",
     "AsyncClient",
     "Bake",
     "BakeStage",
@@ -58,35 +84,50 @@ __all__ = [
     "Limits",
     "MemoryControlStore",
     "ModelMetadata",
+    "Notice",
     "Observer",
     "ObserverFactory",
     "PlanStage",
     "Prediction",
     "Probe",
+    "Promote",
     "Provision",
     "RayServingPlane",
     "ReportLoader",
     "Retire",
     "Rollout",
     "RolloutEvent",
+    "RolloutOrders",
+    "RolloutPlan",
+    "RolloutView",
     "ServingPlane",
+    "Shadow",
     "Shift",
     "SqliteControlStore",
+    "StageView",
     "StagedVersion",
     "control_store",
+    "describe",
+    "give_notice",
+    "held_to",
     "infer_url",
     "inside_url",
     "judge",
+    "label",
+    "plan_rollout",
     "plan_stages",
     "read_endpoint",
     "read_split",
     "report_loader",
     "report_path",
+    "rollout_page",
     "run_dir",
     "serve_environment",
     "start_serving_plane",
     "stop_edge",
     "stop_serving_plane",
+    "view_history",
+    "view_rollout",
 ]
 
 

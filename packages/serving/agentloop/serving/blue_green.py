@@ -96,7 +96,9 @@ class BlueGreenDeployment:
         self, plan: RolloutPlan, model_version: ModelVersion | None = None
     ) -> DeploymentResult:
         """Execute a plan, as ``deploy_model`` does. Raises PlanOutdated as well."""
-        mv = model_version or await asyncio.to_thread(self._registry.get, plan.model, plan.version)
+        mv = model_version
+        if mv is None:
+            mv = await asyncio.to_thread(self._registry.get, plan.model, plan.version)
         self._writers[mv.model] = SplitWriter(self._store, self._plane, mv.model)
         self._canary = None
         self._controller = RolloutController(self._kit, self, plan, self._writers[mv.model])

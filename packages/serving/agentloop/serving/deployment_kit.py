@@ -16,7 +16,7 @@ from agentloop.serving.health_check import check_health
 from agentloop.serving.lease_keeper import LEASE_SECONDS, LeaseKeeper
 from agentloop.serving.ports import ServingPlane
 from agentloop.serving.rollout_end import RolloutEnd
-from agentloop.serving.rollout_notice import Announce, Notice, told_to
+from agentloop.serving.rollout_notice import Announce, Notice, give_notice
 from agentloop.serving.rollout_orders import Wish
 from agentloop.serving.split_writer import SplitWriter
 from agentloop.serving.staging import Staging
@@ -68,13 +68,4 @@ class DeploymentKit:
 
     def notify(self, rollout: Rollout, notice: Notice) -> str:
         """Log the notice and send it; how that went, for the command line."""
-        told = told_to(self.announce, notice)
-        self.end.log(rollout).record(
-            "done",
-            "notice",
-            summary=notice.summary,
-            severity=notice.severity,
-            trouble=notice.trouble,
-            told=told,
-        )
-        return f"{notice.summary} (told: {told})"
+        return give_notice(self.end.log(rollout), self.announce, notice)

@@ -49,7 +49,7 @@ class RolloutLog:
         """The stage is about to take effect."""
         self.record("intent", stage, epoch)
         self._stage, self._since = stage, self._clock()
-        self._put_progress(Judgement("hold", ()))
+        self._put_progress(None)
 
     def judged(self, judgement: Judgement) -> None:
         """What the judge says meanwhile; for ``rollout status``, not for the log."""
@@ -98,7 +98,7 @@ class RolloutLog:
         wanted = self._rollout.deployment_id
         return [e for e in self._store.events(self._rollout.model) if e.deployment_id == wanted]
 
-    def _put_progress(self, judgement: Judgement) -> None:
+    def _put_progress(self, judgement: Judgement | None) -> None:
         rollout = self._rollout
         self._written = Progress(
             rollout.model,
@@ -106,9 +106,9 @@ class RolloutLog:
             self._clock(),
             self._stage,
             self._since,
-            judgement.verdict,
-            judgement.reasons,
-            finite(numbers_of(judgement)),
+            judgement.verdict if judgement else "",
+            judgement.reasons if judgement else (),
+            finite(judgement.numbers) if judgement else {},
         )
         self._store.put_progress(self._written)
 
@@ -118,13 +118,8 @@ def told(judgement: Judgement) -> dict[str, Any]:
     return {
         "verdict": judgement.verdict,
         "reasons": list(judgement.reasons),
-        "numbers": finite(numbers_of(judgement)),
+        "numbers": finite(judgement.numbers),
     }
-
-
-def numbers_of(judgement: Judgement) -> Mapping[str, float]:
-    found: Mapping[str, float] = getattr(judgement, "numbers", {})
-    return found
 
 
 def finite(numbers: Mapping[str, float]) -> dict[str, float]:

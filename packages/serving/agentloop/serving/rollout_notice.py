@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from agentloop.serving.rollout_log import RolloutLog
+
 POST_SECONDS = 2.0
 RUNBOOK = "docs/runbooks/rollback.md"
 
@@ -90,8 +92,21 @@ class AlertmanagerNotices:
             pass
 
 
-def told_to(announce: Announce | None, notice: Notice) -> str:
-    """Announce it; how that went, in words."""
+def give_notice(log: RolloutLog, announce: Announce | None, notice: Notice) -> str:
+    """Announce it and write it down; a line that says so."""
+    told = _told_to(announce, notice)
+    log.record(
+        "done",
+        "notice",
+        summary=notice.summary,
+        severity=notice.severity,
+        trouble=notice.trouble,
+        told=told,
+    )
+    return f"{notice.summary} (told: {told})"
+
+
+def _told_to(announce: Announce | None, notice: Notice) -> str:
     if announce is None:
         return "nobody: no Alertmanager is set"
     try:
