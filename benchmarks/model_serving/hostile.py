@@ -13,6 +13,7 @@ import json
 import random
 import statistics
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,6 +31,8 @@ from agentloop.serving.hostile_requests import HOSTILE_BODIES, HOSTILE_HEADERS, 
 MAX_ANSWER = 4096
 MAX_GROWTH_MB = 200
 MOST_SLOWDOWN = 2.0
+# A second: what one attacker sends. Faster, it would be load, which slows everybody down.
+FUZZ_RATE, MUSEUM_RATE = 200, 10
 GIGABYTE = 1_000_000_000
 ANSWER_SECONDS = 30.0
 Row = dict[str, Any]
@@ -102,6 +105,19 @@ class Door:
             await writer.drain()
 
 
+class Pace:
+    """Turns at a steady rate, whoever asks."""
+
+    def __init__(self, rate: float) -> None:
+        self._between = 1 / rate
+        self._next = time.monotonic()
+
+    async def turn(self) -> None:
+        now = time.monotonic()
+        self._next = max(self._next + self._between, now)
+        await asyncio.sleep(self._next - now)
+
+
 async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = await reader.readuntil(b"\r\n\r\n")
     status = int(head.split(b" ", 2)[1])
@@ -131,11 +147,12 @@ def _is_typed(body: bytes) -> bool:
 
 
 async def fuzz(door: Door, size: Size, seen: Seen) -> None:
-    """Seeded bodies, four connections at a time."""
-    seeds = iter(range(size.fuzz))
+    """Seeded bodies, from four clients at a time."""
+    seeds, pace = iter(range(size.fuzz)), Pace(FUZZ_RATE)
 
     async def client() -> None:
         for seed in seeds:
+            await pace.turn()
             rng = random.Random(seed)
             body, path, headers = fuzz_body(rng, door.model)
             if seed % 2:  # those above are wrong for most models from the start
@@ -148,10 +165,13 @@ async def fuzz(door: Door, size: Size, seen: Seen) -> None:
 
 async def museum(door: Door, size: Size, seen: Seen) -> None:
     """Named hostile bodies, headers and bombs, one after another."""
+    pace = Pace(MUSEUM_RATE)
     for name, make in HOSTILE_BODIES.items():
         for path in (door.infer, f"/models/{door.model}/invocations"):
+            await pace.turn()
             await door.ask(door.request(make(), path, []), seen, name)
     for name, headers in HOSTILE_HEADERS.items():
+        await pace.turn()
         await door.ask(door.request(door.body, door.infer, headers), seen, f"header: {name}")
     bomb = gzip.compress(b"0" * 100_000_000)
     for headers in ([], [(b"content-encoding", b"gzip")]):
@@ -288,7 +308,9 @@ def run(quick: bool, base_url: str, model: str, body: bytes) -> tuple[list[Row],
         at_most("hostile requests answered with 5xx", wrong["5xx"], 0, ""),
         at_most("refusals that are not typed JSON of 4 KB at most", _refusals(wrong), 0, ""),
         at_most("memory that hostile requests cost the server", peak - before, MAX_GROWTH_MB, "MB"),
-        at_most("a good client's p99 beside them, to that at rest", worst / at_rest, 2.0, "×"),
+        at_most(
+            "a good client's p99 beside them, to that at rest", worst / at_rest, MOST_SLOWDOWN, "×"
+        ),
         at_most("a good client's failed requests beside them", failures, 0, ""),
     ]
 

@@ -129,8 +129,9 @@ def test_one_matrix_holds_all_numeric_features_in_order(data):
         (body(tensor("x" * 500, [1])), "missing"),
         (
             body(tensor("x", [1]), tensor("c", ["a"], datatype="BYTES"), tensor("q", [1])),
-            "no input",
+            "3 inputs, and the model has 2",
         ),
+        (body(tensor("x", [1]), tensor("q", [1])), "missing columns: 'c'"),
     ],
 )
 def test_bad_bodies_are_refused_with_a_reason(raw, said):

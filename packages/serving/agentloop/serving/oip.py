@@ -72,6 +72,9 @@ class InferDecoder:
         tensors = value.get("inputs")
         if type(tensors) is not list or not tensors:
             raise RequestRejected(400, "'inputs' must be a list of one tensor or more")
+        if len(tensors) > max(1, len(self._names)):  # before time is spent on each
+            given, known = len(tensors), len(self._names)
+            raise RequestRejected(400, f"there are {given} inputs, and the model has {known}")
         return value, tensors
 
     def _columns(self, tensors: list[Tensor]) -> tuple[Columns, int]:
