@@ -31,6 +31,9 @@ from agentloop.serving.hostile_requests import HOSTILE_BODIES, HOSTILE_HEADERS, 
 MAX_ANSWER = 4096
 MAX_GROWTH_MB = 200
 MOST_SLOWDOWN = 2.0
+# What HAProxy says to bytes that its parser takes for no HTTP: NUL in a header, headers past its
+# buffer. It is compiled in, and no rule is asked before it.
+PARSER_PAGE = b"<html><body><h1>400 Bad request</h1>"
 # A second: what one attacker sends. Faster, it would be load, which slows everybody down.
 FUZZ_RATE, MUSEUM_RATE = 200, 10
 GIGABYTE = 1_000_000_000
@@ -133,7 +136,11 @@ def _wrong(status: int, body: bytes) -> str | None:
         return "5xx"
     if status < 400:
         return None
-    return "long" if len(body) > MAX_ANSWER else None if _is_typed(body) else "untyped"
+    if len(body) > MAX_ANSWER:
+        return "long"
+    if _is_typed(body):
+        return None
+    return "no HTTP" if body.startswith(PARSER_PAGE) else "untyped"
 
 
 def _is_typed(body: bytes) -> bool:
@@ -307,6 +314,7 @@ def run(quick: bool, base_url: str, model: str, body: bytes) -> tuple[list[Row],
     return rows, [
         at_most("hostile requests answered with 5xx", wrong["5xx"], 0, ""),
         at_most("refusals that are not typed JSON of 4 KB at most", _refusals(wrong), 0, ""),
+        at_most("bytes that are no HTTP, refused with HAProxy's own page", wrong["no HTTP"], 0, ""),
         at_most("memory that hostile requests cost the server", peak - before, MAX_GROWTH_MB, "MB"),
         at_most(
             "a good client's p99 beside them, to that at rest", worst / at_rest, MOST_SLOWDOWN, "×"
