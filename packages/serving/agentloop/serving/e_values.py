@@ -102,7 +102,7 @@ def share_differs(first: float, second: float, share: float) -> float:
     """Against "each of ``first + second`` is one of the first with probability ``share``".
 
     The Bayes factor of a Beta prior around ``share`` (two categories of the Dirichlet-multinomial
-    test of Lindon & Malek, arXiv 2011.03567, equation 8).
+    test of Lindon & Malek, arXiv 2011.03567).
     """
     if not 0 < share < 1:
         return 0.0

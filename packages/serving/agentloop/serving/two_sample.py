@@ -7,8 +7,9 @@ null hypothesis "the first rate is at most ``margin`` above the second" holds in
 For alternatives (a, b) chosen before the block is seen, the e-value of a block is the likelihood
 ratio of (a, b) against the nearest point (a°, b°) of the null hypothesis, the one that minimises
 n₁·KL(a‖a°) + n₂·KL(b‖b°): Turner, Ly & Grünwald, "Generic E-variables for exact sequential
-k-sample tests that allow for optional stopping", arXiv 2106.02693, theorem 2. Its expectation is
-at most 1 over the whole null hypothesis because that is convex.
+k-sample tests that allow for optional stopping", arXiv 2106.02693. The logarithm of its expectation
+is concave in the true rates, 0 at the nearest point, and there, by the condition for a minimum over
+a convex set, slopes down into the null hypothesis: it is at most 0 on all of it.
 """
 
 from __future__ import annotations
