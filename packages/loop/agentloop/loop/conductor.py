@@ -36,7 +36,7 @@ from agentloop.loop.stages import StageOutcome
 from agentloop.serving import control_store
 
 if TYPE_CHECKING:
-    from agentloop.serving import BlueGreenDeployment
+    from agentloop.serving import BlueGreenDeployment, RolloutEvent
 
 
 def _now() -> datetime:
@@ -198,7 +198,12 @@ class Conductor:
         await asyncio.to_thread(self._plane_ready)
         from agentloop.loop.serving_setup import open_deployment
 
-        return open_deployment(self.spec, self.home, self.registry())
+        return open_deployment(self.spec, self.home, self.registry(), listen=self._tell)
+
+    def _tell(self, event: RolloutEvent) -> None:
+        """A rollout's event, as the note under the running stage."""
+        if event.kind == "effect":
+            self.progress.note(f"{event.model}: {event.action}")
 
     async def _stage(self, model: ModelVersion) -> StagedModel:
         return await (await self.deployment()).stage(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -9,6 +10,8 @@ from typing import Any, Literal
 from agentloop.contracts.codec import from_dict, to_dict
 from agentloop.serving.canary_judge import Evidence, Judgement
 from agentloop.serving.control_store import ControlStore, Progress, Rollout, RolloutEvent
+
+_log = logging.getLogger(__name__)
 
 Kind = Literal["intent", "effect", "done"]
 Listener = Callable[[RolloutEvent], None]
@@ -42,8 +45,12 @@ class RolloutLog:
             self._clock(), rollout.model, rollout.deployment_id, kind, action, detail, epoch
         )
         self._store.record(event)
-        if self._listen is not None:
+        if self._listen is None:
+            return
+        try:
             self._listen(event)
+        except Exception as error:  # who listens must not decide about traffic
+            _log.warning("a rollout's listener failed: %s", error)
 
     def begin(self, stage: str, epoch: int) -> None:
         """The stage is about to take effect."""

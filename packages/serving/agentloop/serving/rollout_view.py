@@ -16,7 +16,7 @@ from agentloop.serving.control_store import (
     RolloutState,
 )
 from agentloop.serving.rollout_orders import wish_of
-from agentloop.serving.rollout_plan import PlanStage, describe, label
+from agentloop.serving.rollout_plan import Bake, PlanStage, Retire, describe, label
 
 StageState = Literal["done", "current", "waiting", "failed"]
 
@@ -125,7 +125,7 @@ def _view(
         dict(split.weights) if split else {},
         split.epoch if split else 0,
         split.shadow if split else None,
-        tuple(_stage(stage, events, progress, running) for stage in stages),
+        tuple(_stage(stage, events, progress, running, edge) for stage in stages),
         _shares(events, by_edge),
         progress.verdict,
         rollout.reasons or progress.reasons,
@@ -135,7 +135,11 @@ def _view(
 
 
 def _stage(
-    stage: PlanStage, events: Sequence[RolloutEvent], progress: Progress, running: bool
+    stage: PlanStage,
+    events: Sequence[RolloutEvent],
+    progress: Progress,
+    running: bool,
+    edge: Sequence[RolloutEvent],
 ) -> StageView:
     name = label(stage)
     mine = [event for event in events if event.action == name]
@@ -151,8 +155,17 @@ def _stage(
         return StageView(name, describe(stage), state, at, seconds, verdict, reasons, numbers)
     if at is None:
         return StageView(name, describe(stage), "waiting")
-    if stage.kind in ("bake", "retire"):  # the edge's keeper does these after the rollout's end
-        return StageView(name, describe(stage), "current", at)
+    if isinstance(stage, Bake | Retire):  # the edge's keeper ends these, after the rollout
+        retired = [
+            event.at
+            for event in edge
+            if event.action == "retired"
+            and event.detail.get("version") == stage.version
+            and event.at >= at
+        ]
+        if not retired:
+            return StageView(name, describe(stage), "current", at)
+        return StageView(name, describe(stage), "done", at, retired[0] - at)
     if running and progress.stage == name:
         return StageView(
             name,

@@ -1,0 +1,215 @@
+"""Rollouts by controllers in processes of their own, on one real cluster behind the real edge."""
+
+from __future__ import annotations
+
+import collections
+import http.client
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from agentloop.lifecycle import MemoryRegistry, open_signer
+from agentloop.serving import RolloutOrders, control_store, read_endpoint, view_rollout
+
+pytestmark = pytest.mark.ray
+
+SCRIPT = Path(__file__).parent.parent / "helpers" / "ray_controller.py"
+INFER = "/v2/models/tiny/infer"
+# Never decides by itself: there is no probe, and more requests are asked for than come.
+WAITING = {"probe": False, "min_requests": 100_000, "max_wait_seconds": 120, "steps": [50, 100]}
+
+
+def body(colour):
+    inputs = [
+        {"name": "size", "datatype": "FP64", "shape": [1], "data": [10.5]},
+        {"name": "age", "datatype": "FP64", "shape": [1], "data": [30.0]},
+        {"name": "colour", "datatype": "BYTES", "shape": [1], "data": [colour]},
+    ]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+class Clients:
+    """About 50 requests a second, every other one with a red row; counts what they see."""
+
+    def __init__(self, address):
+        self._address, self._ended = address, threading.Event()
+        self.seen = collections.Counter()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def failed(self):
+        return sum(n for (status, _), n in self.seen.items() if status != 200)
+
+    def _run(self):
+        connection = http.client.HTTPConnection(self._address.host, self._address.port, timeout=10)
+        bodies = [body("blue"), body("red")]
+        while not self._ended.wait(0.018):
+            connection.request("POST", INFER, bodies[self.seen.total() % 2])
+            answer = connection.getresponse()
+            answer.read()
+            self.seen[answer.status, answer.getheader("x-model-version")] += 1
+        connection.close()
+
+
+class World:
+    def __init__(self, base, versions):
+        self.base, self.home = base, base / "home"
+        self.store = control_store(self.home)
+        self.versions = versions
+
+    def controller(self, version, **settings):
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(self.base), version, json.dumps(settings)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def deploy(self, version, **settings):
+        return self.result(self.controller(version, **settings))
+
+    def result(self, controller):
+        out, err = controller.communicate(timeout=120)
+        assert controller.returncode == 0, err[-3000:]
+        return json.loads(out.splitlines()[-1])
+
+    def share(self, version):
+        split = self.store.split("tiny")
+        return split.weights.get(version, 0.0) if split else 0.0
+
+    def clients(self):
+        return Clients(read_endpoint(self.home))
+
+    def until(self, condition, seconds):
+        """Seconds until ``condition`` holds."""
+        start = time.monotonic()
+        while not condition():
+            assert time.monotonic() - start < seconds, "it did not happen in time"
+            time.sleep(0.01)
+        return time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def world(kit):
+    base = Path(tempfile.mkdtemp(prefix="alr", dir="/tmp"))
+    from agentloop.serving import serve_environment, start_serving_plane, stop_serving_plane
+
+    before = dict(os.environ)
+    environment = serve_environment(base / "home")
+    os.environ.update(environment, RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
+    import ray
+
+    context = ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        namespace="agentloop",
+        _temp_dir=str(base / "r"),
+        log_to_driver=False,
+    )
+    registry, signer, spec = MemoryRegistry(), open_signer(base / "keys"), kit.spec()
+    versions = [kit.register(base / "b", registry, number) for number in (1, 2)]
+    versions.append(kit.register(base / "b", registry, 3, broken=True))
+    load = kit.approve_all(signer)
+    setup = {
+        "address": context.address_info["address"],
+        "spec": spec.model_dump(mode="json"),
+        "registry": (registry._versions, registry._keys, registry._aliases),
+        "trusted_key": signer.public_key,
+        "reports": {mv.version: load(mv) for mv in versions},
+    }
+    (base / "setup.pickle").write_bytes(pickle.dumps(setup))
+    world = World(base, [mv.version for mv in versions])
+    try:
+        start_serving_plane(base / "home", spec.serving)
+        assert world.deploy(world.versions[0])["status"] == "completed"
+        yield world
+    finally:
+        stop_serving_plane(base / "home")
+        ray.shutdown()
+        shutil.rmtree(base, ignore_errors=True)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def test_a_controller_killed_at_half_costs_no_answer_and_its_lease_ends(world):
+    first, second = world.versions[:2]
+    with world.clients() as clients:
+        controller = world.controller(second, **WAITING)
+        world.until(lambda: world.share(second) == 50, 40)
+        time.sleep(1.0)  # under load for a while
+        controller.send_signal(signal.SIGKILL)
+        controller.wait()
+        took = world.until(lambda: world.share(first) == 100, 15)
+        world.until(lambda: world.store.split("tiny").lease_until is None, 1)
+        time.sleep(0.3)
+        before = clients.seen[200, second]
+        time.sleep(0.5)
+        assert clients.seen[200, second] == before > 0
+    print(f"\nstable again {took:.1f} s after the controller's death")
+    assert took <= 10
+    assert clients.failed == 0
+
+
+def test_the_next_controller_goes_on_with_the_same_rollout(world):
+    second = world.versions[1]
+    known = world.store.rollouts("tiny")[-1]
+    assert (known.version, known.state) == (second, "running")
+    with world.clients() as clients:
+        result = world.deploy(second)  # all settings as they are by default
+    assert (result["status"], result["deployment_id"]) == ("completed", known.deployment_id)
+    print(f"\na default rollout took {result['metrics']['seconds']:.1f} s: {result['metrics']}")
+    assert result["metrics"]["seconds"] <= 10
+    assert clients.failed == 0
+    view = view_rollout(world.store, "tiny", time.time())
+    verdicts = [s.verdict for s in view.stages if s.name.startswith("shift")]
+    assert verdicts == ["promote"] * 6
+
+
+def test_a_version_that_fails_half_its_calls_is_rolled_back_unseen(world):
+    second, broken = world.versions[1:]
+    with world.clients() as clients:
+        result = world.deploy(broken, probe=False, steps=[50, 100])
+    assert result["status"] == "rolled_back", result
+    events = world.store.events("tiny")
+    gave = next(e.at for e in reversed(events) if e.action == "shift 50%" and e.kind == "effect")
+    back = next(e.at for e in reversed(events) if e.action == "rollback" and e.kind == "effect")
+    print(f"\nrolled back {back - gave:.2f} s after it got traffic: {result['metrics']}")
+    assert back - gave <= 5
+    assert world.share(second) == 100
+    assert clients.failed == 0
+    assert any("it answers" in reason for reason in result["reasons"])
+
+
+def test_an_abort_from_another_process_is_immediate(world):
+    first, second = world.versions[:2]
+    with world.clients() as clients:
+        controller = world.controller(first, **WAITING)
+        world.until(lambda: world.share(first) == 50, 40)
+        time.sleep(0.5)
+        RolloutOrders(world.store, time.time).abort("tiny", "ann")
+        assert world.share(second) == 100
+        time.sleep(0.4)  # a tick of the edge
+        before = clients.seen[200, first]
+        time.sleep(0.5)
+        assert clients.seen[200, first] == before > 0
+    result = world.result(controller)
+    assert (result["status"], result["reasons"]) == ("aborted", ["aborted by ann"])
+    assert clients.failed == 0
