@@ -71,13 +71,15 @@ GUARDS = {
     "keys": EdgeGuards(keys=True, access_log=True, inside=Inside(8701, "secret")),
     "open": EdgeGuards(insecure=True),
 }
+HOSTS = {"none": "127.0.0.1", "keys": "::1", "open": "::"}
 
 
 @pytest.mark.parametrize("guards", GUARDS)
 @pytest.mark.parametrize("staged", [[], STAGED[:1], [*STAGED, StagedVersion("n", V1, "/", "d")]])
 def test_haproxy_accepts_every_configuration(staged, guards, tmp_path):
     path = tmp_path / "haproxy.cfg"
-    asked = plan(staged, guards=GUARDS[guards], folder=tmp_path)
+    address = EdgeAddress(HOSTS[guards], 8700, 9000)
+    asked = plan(staged, guards=GUARDS[guards], folder=tmp_path, address=address)
     path.write_text(render_haproxy_config(asked), encoding="utf-8")
     for name in (KEYS_MAP, ROUTES_MAP):
         (tmp_path / name).touch()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agentloop.contracts.spec_serving import LOOPBACK as LOOPBACK_HOSTS
 from agentloop.serving.access_log import ACCESS_SOCKET
 from agentloop.serving.certificates import PEM_FILE
 from agentloop.serving.edge_guards import INSIDE
@@ -65,11 +66,15 @@ def binds(plan: EdgePlan) -> Iterator[str]:
 
 
 def connection_caps(plan: EdgePlan) -> Iterator[str]:
-    """One stranger may not take all connections where no key tells strangers apart."""
-    if not plan.guards.keys and plan.guards.insecure:
+    """One stranger may not take all connections; a key is asked for only once one is open."""
+    if _faces_strangers(plan):
         most = plan.guards.connections
         yield f"tcp-request connection track-sc1 src table sources unless {{ {LOOPBACK} }}"
         yield f"tcp-request connection reject if {{ sc1_conn_cur gt {most} }}"
+
+
+def _faces_strangers(plan: EdgePlan) -> bool:
+    return plan.address.host not in LOOPBACK_HOSTS
 
 
 def request_ids() -> Iterator[str]:
@@ -174,7 +179,7 @@ def tables(plan: EdgePlan) -> Iterator[str]:
                 f"stick-table type string len 64 size 10k expire {2 * seconds}s "
                 f"store gpc0_rate({seconds}s)",
             )
-    elif plan.guards.insecure:
+    if _faces_strangers(plan):
         yield section(
             "backend sources",
             "stick-table type ipv6 size 100k expire 60s store conn_cur",
