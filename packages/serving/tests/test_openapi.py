@@ -44,7 +44,7 @@ def test_examples_hold_what_the_training_data_held_and_are_accepted():
     columns = InferDecoder(SIGNATURE).decode(body).columns
     assert 140 <= columns["x"][0] <= 160
     assert columns["<c>"][0] == "red"
-    other = json.dumps(example("/invocations")).encode()
+    other = json.dumps(example("/models/m/invocations")).encode()
     assert decode_invocations(other, SIGNATURE).columns["<c>"][0] == "red"
 
 

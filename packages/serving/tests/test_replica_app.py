@@ -96,6 +96,8 @@ async def test_a_wild_request_id_is_replaced(wild):
         ("/v2/models/m/versions/0.1.0/ready", None, None, 200),
         ("/v2/models/m/openapi.json", None, None, 200),
         ("/invocations", b'{"inputs": {"x": [1]}}', None, 200),
+        ("/models/m/invocations", b'{"inputs": {"x": [1]}}', None, 200),
+        ("/models/other/invocations", b'{"inputs": {"x": [1]}}', None, 404),
         ("/ping", None, None, 200),
         ("/health", None, "HEAD", 200),
         ("/version", None, None, 200),

@@ -42,7 +42,7 @@ def describe_api(
         },
         "paths": {
             f"{model}/infer": {"post": _infer(signature, version, row)},
-            "/invocations": {"post": _invocations(signature, row)},
+            invocations_path(signature): {"post": _invocations(signature, row)},
             model: {"get": _get("Metadata", "The inputs and outputs of the model.")},
             f"{model}/ready": {"get": _get("Readiness", "Whether the model answers.")},
             "/v2": {"get": _get("Server", "The server, and the protocol's extensions it knows.")},
@@ -51,6 +51,11 @@ def describe_api(
         },
         "components": {"schemas": _schemas(signature)},
     }
+
+
+def invocations_path(signature: Signature) -> str:
+    """Where MLflow bodies for the model go, however many models are served."""
+    return f"/models/{signature.model}/invocations"
 
 
 def example_row(signature: Signature, reference: ReferenceProfile | None) -> Json:

@@ -26,6 +26,7 @@ from agentloop.serving.inference_request import InferenceRequest
 from agentloop.serving.invocations import decode_invocations, encode_invocations
 from agentloop.serving.oip import InferDecoder
 from agentloop.serving.oip_answer import AnswerEncoder
+from agentloop.serving.openapi import invocations_path
 from agentloop.serving.ports import Observer, Predictor
 from agentloop.serving.replica_documents import (
     JSON,
@@ -93,7 +94,7 @@ class ReplicaApp:
         self._endpoints: Mapping[str, str] = {
             f"{model}/infer": "infer",
             f"{model}/versions/{version}/infer": "infer",
-            "/invocations": "invocations",
+            **dict.fromkeys(("/invocations", invocations_path(signature)), "invocations"),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,7 +131,8 @@ class ReplicaApp:
         except RequestRejected as error:
             answer = Answer(error.status, error_body(error.reason))
         except Exception:
-            log.exception("a prediction failed (request %s, trace %s)", request_id, trace.trace_id)
+            who = (request_id.decode(), trace.trace_id.decode())
+            log.exception("a prediction failed (request %s, trace %s)", *who)
             reason = "the model could not answer; the replica's log says why"
             answer = Answer(500, error_body(reason))
         await self._answer(send, answer, request_id, trace)
