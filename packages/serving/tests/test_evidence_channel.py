@@ -22,6 +22,7 @@ from agentloop.serving.evidence_counts import (
 )
 from agentloop.serving.evidence_receiver import EvidenceReceiver
 from agentloop.serving.evidence_table import MOST_PROCESSES, EvidenceTable
+from agentloop.serving.label_reports import report_labels
 from agentloop.serving.prediction_bins import PredictionBins
 
 BINS = PredictionBins(("a", "b"))
@@ -69,14 +70,28 @@ async def test_what_a_replica_answers_reaches_the_edge(receiver, folder):
     sender.note(0.1, 500, labels(), False)
     sender.note(0.1, 422, labels(), False)
     sender.shadowed("v2", compared=1, disagreed=0.25)
-    sender.labelled(3, 2)
     found = await asyncio.to_thread(received, receiver, lambda e: e.answers)
     assert (found.answers, found.failures) == (3, 1)
     assert found.predictions == {":a": 1.25, ":b": 0.75}
     assert slower_than(found.latency, 100.0) == 1
     assert found.shadows == {"v2": ShadowCounts(1, 0.25)}
-    assert (found.labelled, found.right) == (3.0, 2.0)
     sender.close()
+
+
+def test_labels_are_reported_by_whoever_joins_them(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr("agentloop.serving.label_reports.run_dir", lambda home: folder)
+    assert not report_labels(tmp_path, "m", "v1", correct=2, total=3)
+    receiver = EvidenceReceiver(folder)
+    receiver.start()
+    for _ in range(MOST_PROCESSES + 10):
+        assert report_labels(tmp_path, "m", "v1", correct=2, total=3)
+    wanted = 3.0 * (MOST_PROCESSES + 10)
+    found = received(receiver, lambda e: e.labelled == wanted)
+    assert found.right == wanted * 2 / 3
+    receiver.stop()
+    for wrong in ((4, 3), (-1, 3)):
+        with pytest.raises(ValueError, match="correct of"):
+            report_labels(tmp_path, "m", "v1", correct=wrong[0], total=wrong[1])
 
 
 async def test_what_nobody_took_is_in_the_next_message(folder):

@@ -19,6 +19,7 @@ from agentloop.serving.endpoints import (
     read_endpoint,
     read_split,
 )
+from agentloop.serving.label_reports import report_labels
 from agentloop.serving.ports import Observer, ObserverFactory, ReportLoader, ServingPlane
 from agentloop.serving.reports import report_loader, report_path
 from agentloop.serving.rollout_notice import AlertmanagerNotices, Announce, Notice, give_notice
@@ -118,6 +119,7 @@ __all__ = [
     "plan_stages",
     "read_endpoint",
     "read_split",
+    "report_labels",
     "report_loader",
     "report_path",
     "rollout_page",

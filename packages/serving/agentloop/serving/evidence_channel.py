@@ -51,8 +51,6 @@ class EvidenceSender:
         self._latency: defaultdict[int, int] = defaultdict(int)
         self._predictions: defaultdict[str, float] = defaultdict(float)
         self._shadows: dict[str, ShadowCounts] = {}
-        self._labelled = 0.0
-        self._right = 0.0
 
     def note(self, seconds: float, status: int, labels: Predictions, is_probe: bool) -> None:
         """Count one answered request; its predictions only where it is not a probe."""
@@ -83,12 +81,6 @@ class EvidenceSender:
         if self._timer is None:
             self._flush_soon(FLUSH_SECONDS)
 
-    def labelled(self, predictions: float, right: float) -> None:
-        """Count predictions of this version whose truth became known, and how many were right.
-        Followed by ``flush`` where no event loop runs."""
-        self._labelled += predictions
-        self._right += right
-
     def flush(self) -> bool:
         """Send all counts now. False where nobody took them; raises nothing."""
         self._count()
@@ -99,8 +91,6 @@ class EvidenceSender:
             dict(self._latency),
             dict(self._predictions),
             dict(self._shadows),
-            self._labelled,
-            self._right,
         )
         message = EvidenceMessage(self._model, self._version, self._process, self._sequence, counts)
         if self._send(encode(message)):
