@@ -23,7 +23,9 @@ def run(context: Context) -> int:
     from agentloop.loop.code_identity import code_identity
     from agentloop.loop.reproducing import reproduce_version
 
-    found = reproduce_version(context.home, context.options.model, code_identity())
+    found = reproduce_version(
+        context.home, context.options.model, code_identity(), context.environment
+    )
     if not context.options.json:
         from agentloop.cli.rich_reproduction import print_reproduction
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from agentloop.loop.home import StateFolder
 
 if TYPE_CHECKING:
     from agentloop.lifecycle import Registry
+    from agentloop.loop.ray_cluster import RayCluster
     from agentloop.training.recipe import DataRecipe
     from agentloop.training.reproduction import Reproduction
 
@@ -30,14 +32,19 @@ def find_model(registry: Registry, name: str) -> ModelVersion:
     return fitting[-1]
 
 
-def reproduce_version(home: StateFolder, name: str, code: tuple[str, str]) -> Reproduction:
+def reproduce_version(
+    home: StateFolder, name: str, code: tuple[str, str], environment: Mapping[str, str]
+) -> Reproduction:
     """Fit the version that ``name`` names again and compare; registers nothing.
 
-    ``code`` is this code's version and lock hash. Raises VersionNotFound, ArtifactUnverified,
-    VersioningFailed where neither the stored copy nor DVC has the data, TrainingError.
+    ``code`` is this code's version and lock hash. A version that was trained by several workers
+    needs the cluster: it is joined, or started and stopped again. Raises VersionNotFound,
+    ArtifactUnverified, VersioningFailed where neither the stored copy nor DVC has the data,
+    TrainingError, ClusterError.
     """
     from agentloop.lifecycle import open_bundle
     from agentloop.lifecycle.mlflow_registry import MlflowRegistry
+    from agentloop.loop.ray_cluster import RayCluster, stop_cluster
     from agentloop.training.recipe import read_recipe
     from agentloop.training.reproduction import reproduce
 
@@ -45,11 +52,22 @@ def reproduce_version(home: StateFolder, name: str, code: tuple[str, str]) -> Re
     version = find_model(MlflowRegistry(home.tracking_uri), name)
     bundle = open_bundle(Path(version.artifact_uri), version.digest)
     recipe = read_recipe(bundle.path)
-    with tempfile.TemporaryDirectory(prefix="agentloop-reproduce-") as folder:
-        work = Path(folder)
-        dataset = _data(home.root / "data", recipe.data, work / "data")
-        found = reproduce(version, recipe, dataset, bundle.path, work, code)
+    cluster = RayCluster(home, environment)
+    try:
+        with tempfile.TemporaryDirectory(prefix="agentloop-reproduce-") as folder:
+            work = Path(folder)
+            dataset = _data(home.root / "data", recipe.data, work / "data")
+            found = reproduce(
+                version, recipe, dataset, bundle.path, work, code, lambda: _join(cluster)
+            )
+    finally:
+        if cluster.started_here:
+            stop_cluster(home)
     return replace(found, seconds=time.monotonic() - started)
+
+
+def _join(cluster: RayCluster) -> None:
+    cluster.ready()
 
 
 def _data(data_dir: Path, wanted: DataRecipe, folder: Path) -> DatasetVersion:

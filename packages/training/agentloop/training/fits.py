@@ -106,11 +106,13 @@ class Fitted:
 
 class Surroundings(Protocol):
     """Where a fit runs: how many processes share it, the ``threads`` that each may use (0: the
-    family chooses), and where its checkpoints go."""
+    family chooses), and where its checkpoints go. ``rows`` is how many rows all processes train
+    on, where each was given its own alone; None where each was given all."""
 
     rank: int
     world: int
     threads: int
+    rows: int | None
 
     def wrap(self, model: Any) -> Any:
         """``model``, made to average its gradients over the processes."""
@@ -131,6 +133,7 @@ class Alone:
 
     rank = 0
     world = 1
+    rows: int | None = None
 
     def __init__(
         self, report: Callable[[int, float], None] | None = None, threads: int = 0

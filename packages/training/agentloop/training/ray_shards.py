@@ -1,9 +1,9 @@
 """How the rows reach Ray Train's workers: by reference, or streamed by Ray Data.
 
-Every worker has all rows in their own order, either way: which of them it trains on in an epoch is
-a function of (seed, epoch, rank, world) alone, and a fit that goes on after a kill ends exactly as
-if it had not been cut off. Ray Data's own split gives a block to whichever worker asks first, so
-that its shards differ from one attempt to the next; it is therefore told not to split.
+Worker r of w trains on the rows whose places leave r when they are divided by w, either way: a fit
+that goes on after a kill ends exactly as if it had not been cut off. Ray Data's own split gives a
+block to whichever worker asks first, so that its shards differ from one attempt to the next; it is
+therefore told not to split, and each worker keeps its own rows of the stream that goes by.
 """
 
 from __future__ import annotations
@@ -25,25 +25,27 @@ def offered(train: Part, tune: Part | None, nodes: int) -> tuple[Any, dict[str, 
     import ray
 
     if nodes == 1 or train.features.nbytes < STREAMED_BYTES:
-        return ray.put((train, tune)), {}
+        return ray.put((train, tune, len(train.targets))), {}
     from ray.train import DataConfig
 
     arguments = {
         "datasets": {TRAIN: as_dataset(train)},
         "dataset_config": DataConfig(datasets_to_split=[]),
     }
-    return ray.put((None, tune)), arguments
+    return ray.put((None, tune, len(train.targets))), arguments
 
 
-def worker_parts(reference: Any) -> tuple[Part, Part | None]:
-    """In a worker: the rows to train on, and those to validate on."""
+def worker_parts(reference: Any, rank: int, world: int) -> tuple[Part, Part | None, int | None]:
+    """In a worker: rows to train on, those to validate on, and how many all workers train on if
+    the first are this worker's own alone; a ``world`` of 1 keeps them all."""
     import ray
     import ray.train
 
-    train, tune = ray.get(reference)
-    if train is None:
-        train = collected(ray.train.get_dataset_shard(TRAIN))
-    return train, tune
+    train, tune, rows = ray.get(reference)
+    if train is not None:
+        return train, tune, None
+    own = collected(ray.train.get_dataset_shard(TRAIN), rank, world)
+    return own, tune, None if world == 1 else rows
 
 
 def as_dataset(part: Part) -> Any:
@@ -76,10 +78,14 @@ class _Rows:
         }
 
 
-def collected(shard: Any) -> Part:
-    """The rows of a stream, whose blocks come in any order, in the order of their places."""
-    batches = list(shard.iter_batches(batch_size=None, batch_format="numpy"))
-    order = np.argsort(np.concatenate([batch[PLACE] for batch in batches]), kind="stable")
-    features = np.concatenate([batch[FEATURES] for batch in batches])[order]
-    targets = np.concatenate([batch[TARGET] for batch in batches])[order]
+def collected(shard: Any, rank: int = 0, world: int = 1) -> Part:
+    """One worker's rows of a stream, whose blocks come in any order, in the order of their
+    places."""
+    kept = []
+    for batch in shard.iter_batches(batch_size=None, batch_format="numpy"):
+        mine = batch[PLACE] % world == rank
+        kept.append({name: values[mine] for name, values in batch.items()})
+    order = np.argsort(np.concatenate([batch[PLACE] for batch in kept]), kind="stable")
+    features = np.concatenate([batch[FEATURES] for batch in kept])[order]
+    targets = np.concatenate([batch[TARGET] for batch in kept])[order]
     return Part(features, targets)

@@ -38,6 +38,7 @@ def train_with_ray(
         around = _local(request, folder, say)
         return family_of(request.family).fit(request, train, tune, around)
     require_ray()
+    workers = min(workers, len(train.targets))  # each has a row at least
     return _in_workers(request, (train, tune), workers, folder / RUN, max_failures, say)
 
 

@@ -24,12 +24,15 @@ def train_in_worker(config: dict[str, Any]) -> Fitted | AgentLoopError | None:
     import torch
 
     from agentloop.training.ray_shards import worker_parts
+    from agentloop.training.torch_families import own_loop
 
     request = config["request"]
     around = RayWorkers(Path(config["folder"]), request.parameters["epochs"])
     torch.set_num_threads(around.threads)
     try:
-        train, tune = worker_parts(config["parts"])
+        # A user's own loop divides the rows as it likes.
+        world = 1 if own_loop(request) is not None else around.world
+        train, tune, around.rows = worker_parts(config["parts"], around.rank, world)
         fitted = family_of(request.family).fit(request, train, tune, around)
     except (TrainingError, DiskFull) as error:
         return error
@@ -48,6 +51,7 @@ class RayWorkers:
         self.world: int = context.get_world_size()
         # Workers of one node share its processors.
         self.threads = max(1, usable_cpus() // context.get_local_world_size())
+        self.rows: int | None = None
         self._folder = folder
         self._every = max(1, epochs // CHECKPOINTS_PER_FIT)
         self._saved_at = time.monotonic()

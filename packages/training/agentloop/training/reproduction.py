@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,12 @@ def reproduce(
     bundle: Path,
     work: Path,
     code: tuple[str, str],
+    ray_ready: Callable[[], None] = lambda: None,
 ) -> Reproduction:
     """Fit the members again in ``work``, an empty folder; registers nothing, and no run is made.
 
-    ``bundle`` is the registered one, opened; ``code`` this code's version and lock hash. Raises
+    ``bundle`` is the registered one, opened; ``code`` this code's version and lock hash;
+    ``ray_ready`` connects to a cluster, and is called if the version had workers. Raises
     TrainingError, DataError, ClusterError.
     """
     from agentloop.training.evaluation import evaluate
@@ -75,7 +77,7 @@ def reproduce(
 
     config = config_of(recipe, dataset, work, code)
     data = _prepared(config, recipe)
-    trained = fit_recipe(config, data, recipe)
+    trained = fit_recipe(config, data, recipe, ray_ready)
     evaluation = evaluate(config, trained, data)
     _export(work, config, data, trained, evaluation)
     metrics = _metrics(version.metrics, evaluation.metrics)

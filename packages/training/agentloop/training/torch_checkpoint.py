@@ -114,6 +114,7 @@ class LocalSurroundings:
 
     rank = 0
     world = 1
+    rows: int | None = None
 
     def __init__(self, folder: Path, clock: Callable[[], float], threads: int = 0) -> None:
         self._folder, self._clock = folder, clock

@@ -27,7 +27,7 @@ from agentloop.training.torch_users import (
 
 # Of the loss, where there is no validation that would tell: beyond, training has diverged.
 HUGE = 1e12
-# Draws the order of rows: a rank that no process has.
+# Draws the order of rows: beyond all ranks.
 ORDER = 1 << 30
 
 
@@ -62,7 +62,8 @@ class _Fit:
         self._accumulate: int = parameters.get("accumulate") or 1
         self._batch = max(1, math.ceil(parameters["batch_size"] / around.world))
         self._x, self._y = self._tensors(train)
-        self._steps = max(1, math.ceil(math.ceil(len(self._x) / around.world) / self._batch))
+        self._rows = around.rows or len(self._x)
+        self._steps = max(1, math.ceil(math.ceil(self._rows / around.world) / self._batch))
         self._val = self._tensors(tune) if tune is not None else None
         self._model = build_model(request).to(device)
         self._scorer = guarded(request, self._model, around.world)
@@ -143,23 +144,29 @@ class _Fit:
 
     def _batches(self, epoch: int) -> Iterator[Any]:
         """This process's share of the shuffled rows. Every process gets as many batches."""
-        mine = self._order(epoch)[self._around.rank :: self._around.world]
+        mine = self._order(epoch)
         chunks = list(torch.split(mine, self._batch))
         if len(chunks) > 1 and len(chunks[-1]) == 1:
             chunks.pop()  # batch normalisation cannot train on one row
         return iter(chunks)
 
     def _order(self, epoch: int) -> Any:
-        """All rows, shuffled: the same in every process, and as many for each of them."""
-        rows, world = len(self._x), self._around.world
+        """Positions of this process's rows, shuffled; every process has as many.
+
+        Of all rows, each ``world``-th is this process's, from its rank on.
+        """
+        world, rank = self._around.world, self._around.rank
+        own = len(range(rank, self._rows, world))
         if self._device.type == "cpu":
-            drawn = np.random.default_rng([self._request.seed, epoch]).permutation(rows)
-            order = torch.from_numpy(drawn)
+            seed = [self._request.seed, epoch, *([rank] if world > 1 else [])]
+            order = torch.from_numpy(np.random.default_rng(seed).permutation(own))
         else:  # drawn on the GPU, which would wait for the processor
-            own = torch.Generator(self._device).manual_seed(_mix(self._request.seed, epoch, ORDER))
-            order = torch.randperm(rows, generator=own, device=self._device)
-        short = -rows % world
-        return torch.cat([order, order[:short]]) if short else order
+            drawn = torch.Generator(self._device)
+            drawn.manual_seed(_mix(self._request.seed, epoch, ORDER + rank))
+            order = torch.randperm(own, generator=drawn, device=self._device)
+        if own < math.ceil(self._rows / world):
+            order = torch.cat([order, order[:1]])
+        return order if self._around.rows is not None else rank + world * order
 
     def _validate(self) -> float:
         """The mean loss of the rows that validate, each looked at by one of the processes."""

@@ -77,6 +77,7 @@ class Watched:
         self._family, self._around = family, around
         self._raised: Exception | None = None
         self.rank, self.world, self.threads = around.rank, around.world, around.threads
+        self.rows = around.rows
 
     def raised(self, error: Exception) -> bool:
         return error is self._raised

@@ -37,6 +37,20 @@ async def test_a_version_is_fitted_again_to_the_same_bits(make_config, tmp_path,
     assert (found.max_difference, found.differences) == (0.0, ())
 
 
+async def test_a_version_of_two_workers_is_fitted_again_by_two(cluster, make_config, tmp_path):
+    config = make_config(num_workers=2)
+    version, bundle = await trained(config)
+    recipe = read_recipe(bundle)
+    assert recipe.workers == 2
+    asked = []
+    code = (config.code_version, config.lock_hash)
+    found = await in_thread(
+        version, recipe, config.dataset, bundle, tmp_path / "again", code, lambda: asked.append(1)
+    )
+    assert found.identical, found.differences
+    assert asked == [1]
+
+
 async def test_another_recipe_is_no_reproduction_and_says_why(make_config, tmp_path):
     config = make_config()
     version, bundle = await trained(config)

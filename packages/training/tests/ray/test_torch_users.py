@@ -62,6 +62,7 @@ class Shared(Alone):
     """As if another process took part."""
 
     world = 2
+    rows = None
 
 
 @pytest.mark.parametrize(

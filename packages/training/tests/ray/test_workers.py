@@ -182,6 +182,16 @@ def test_streamed_rows_are_the_rows_in_their_order(cluster, monkeypatch):
     assert np.array_equal(streamed.targets, whole.targets)
 
 
+def test_a_worker_keeps_its_own_rows_of_a_stream(cluster, monkeypatch):
+    from agentloop.training import ray_shards
+
+    monkeypatch.setattr(ray_shards, "BLOCK_BYTES", 1000)
+    whole = part(997)
+    own = ray_shards.collected(ray_shards.as_dataset(whole), 1, 3)
+    assert np.array_equal(own.features, whole.features[1::3])
+    assert np.array_equal(own.targets, whole.targets[1::3])
+
+
 def test_workers_that_are_streamed_to_learn_the_same(cluster, whole, tmp_path, monkeypatch):
     from agentloop.training import ray_shards
 
