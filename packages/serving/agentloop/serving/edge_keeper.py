@@ -84,6 +84,8 @@ class EdgeKeeper:
     def tick(self) -> None:
         """One pass: duties, then ``reconcile``."""
         store = self._store
+        if self._process.kill_if_hung():
+            log.error("HAProxy did not answer any more; it was killed and starts again")
         for duty in due(store.splits(), store.bakes(), store.staged(), self._clock()):
             if isinstance(duty, ReturnToStable):
                 self._return_to_stable(duty)

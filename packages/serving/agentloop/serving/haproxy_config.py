@@ -13,12 +13,13 @@ from collections.abc import Iterator
 
 from agentloop.serving import haproxy_guards as guard
 from agentloop.serving.edge_plan import EdgePlan, ModelRoute, VersionRoute
-from agentloop.serving.haproxy_text import JSON, reply, section
+from agentloop.serving.haproxy_text import JSON, quoted, reply, section
 from agentloop.serving.naming import private_path, socket_path
 
 ADMIN_SOCKET = "admin.sock"
 ROUTES_MAP = "routes.map"
 GRACE_SECONDS = 1.0
+RETRY = " hdr retry-after 1"
 _ERRORS = {
     400: "the request is not valid HTTP",
     408: "the request took too long to arrive",
@@ -75,7 +76,7 @@ def _globals(plan: EdgePlan) -> str:
 
 def _defaults(plan: EdgePlan) -> str:
     errors = [
-        f'http-error status {status} {JSON} string \'{{"error":"{reason}"}}\''
+        f"http-error status {status} {JSON}{RETRY if status == 503 else ''} string {quoted(reason)}"
         for status, reason in _ERRORS.items()
     ]
     # The version's own listener answers 504 at the limit; this one only where that does not.
@@ -138,7 +139,7 @@ def _health(plan: EdgePlan) -> Iterator[str]:
     if ups:
         ready = f"string '{{\"ready\":true}}' if {{ path /v2/health/ready }} {ups}"
         yield f"http-request return status 200 {JSON} {ready}"
-    yield reply(503, "not every model is ready", "{ path /v2/health/ready }")
+    yield reply(503, "not every model is ready", "{ path /v2/health/ready }", "retry-after 1")
 
 
 def _rules(plan: EdgePlan) -> Iterator[str]:

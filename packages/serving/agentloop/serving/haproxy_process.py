@@ -21,6 +21,7 @@ from agentloop.serving.run_folder import run_dir
 
 START_SECONDS = 5.0
 POLL_SECONDS = 0.01
+HUNG_SECONDS = 3.0
 
 
 class HaproxyProcess:
@@ -107,13 +108,35 @@ class HaproxyProcess:
     def command(self, text: str) -> str:
         """The admin socket's answer. Raises OSError when there is none."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(2.0)
+            connection.settimeout(HUNG_SECONDS / 2)
             connection.connect(str(self._admin))
             connection.sendall(text.encode() + b"\n")
             parts = []
             while part := connection.recv(65536):
                 parts.append(part)
         return b"".join(parts).decode()
+
+    def kill_if_hung(self) -> bool:
+        """Kill the process that serves now if it says nothing for ``HUNG_SECONDS``; whether it did.
+
+        Two looks, so that a machine that was asleep is not taken for a process that is.
+        """
+        pid = self.pid
+        for _ in range(2):
+            if pid is None or self._answers():
+                return False
+        if pid is None or pid != self.pid:
+            return False
+        _signal(pid, signal.SIGKILL)
+        return True
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.command("show version"))
+        except TimeoutError:
+            return False
+        except OSError:
+            return True  # it is gone or about to come: not hung
 
     def stop(self) -> None:
         """End the process, finishing requests under way for a moment."""

@@ -196,18 +196,26 @@ def test_a_killed_haproxy_is_back_at_once(edge):
         pid = edge.process.pid
         os.kill(pid, signal.SIGKILL)
         start = time.monotonic()
-
-        def answers():
-            try:
-                return edge.ask().status == 200
-            except OSError:
-                return False
-
-        edge.until(answers)
+        edge.until(lambda: answers(edge))
         times.append(time.monotonic() - start)
         assert edge.process.pid != pid
     print(f"back after {[round(t, 3) for t in times]} s")
     assert max(times) < 2
+
+
+def answers(edge):
+    try:
+        return edge.ask().status == 200
+    except OSError:
+        return False
+
+
+def test_a_haproxy_that_hangs_is_replaced(edge):
+    pid = edge.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    edge.until(lambda: edge.process.pid != pid, 10)
+    took = edge.until(lambda: answers(edge))
+    assert took < 2
 
 
 def test_a_keeper_that_was_replaced_takes_the_running_haproxy_over(edge):
@@ -280,4 +288,5 @@ def test_a_model_without_a_split_is_not_ready(edge_world):
     edge = edge_world()
     edge.store.put_split(TrafficSplit("tiny", {}, "gone", 9))
     edge.keeper.reconcile()
-    assert edge.ask().status == 503
+    answer = edge.ask()
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
