@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("canary", "linear", "blue-green", "shadow", "ab")
 WATCH_SECONDS = 0.5
+CLEAR = "\033[H\033[2J"
 NOT_PROMOTED = 61  # as DeploymentError: the version does not have the traffic
 MODEL = "the name in loop.yaml; without it, the model of --file"
 VERSION = "a version or its beginning; without it, the newest that the gate let through"
@@ -108,7 +110,7 @@ def _status(context: Context) -> int:
     model = _model(context)
     view = _view(context, model)
     while options.watch and view.state == "running" and view.is_live:
-        _show(context, view)
+        _show(context, view, CLEAR if context.result.isatty() else "")
         time.sleep(WATCH_SECONDS)
         view = _view(context, model)
     _show(context, view)
@@ -118,13 +120,16 @@ def _status(context: Context) -> int:
     return 0
 
 
-def _show(context: Context, view: RolloutView) -> None:
+def _show(context: Context, view: RolloutView, before: str = "") -> None:
     from agentloop.cli.rich_rollout import print_view
     from agentloop.contracts import to_dict
 
     if context.options.json:
-        context.print_json({**to_dict(view), "headline": view.headline})
+        told = {**to_dict(view), "headline": view.headline}
+        # Watched, a line each: the reader cannot know where an object ends otherwise.
+        context.print(json.dumps(told, indent=None if context.options.watch else 2, default=str))
     else:
+        print(before, end="", file=context.result)
         print_view(view, context.result)
 
 
