@@ -266,14 +266,23 @@ def test_an_abort_that_was_killed_half_way_is_finished_by_the_controller(world):
     assert world.store.rollouts("tiny")[-1].state == "aborted"
 
 
-def test_a_rollback_ends_a_rollout_under_way(world):
-    def back():
-        threading.Thread(
-            target=lambda: asyncio.run(world.make(world.plane).rollback("tiny"))
-        ).start()
+@pytest.mark.parametrize("moment", [("effect", "shift 10%"), ("done", "probe")])
+def test_a_rollback_ends_a_rollout_under_way(world, moment):
+    """Also before its first share: then the stable version stays, not the one before it."""
+    backs, errors = [], []
 
-    world.heard["effect", "shift 10%"] = back
+    def back():
+        try:
+            backs.append(asyncio.run(world.make(world.plane).rollback("tiny")))
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=back)
+    world.heard[moment] = thread.start
     result = world.deploy(world.plane, step_seconds=0.3)
+    thread.join()
+    assert errors == []
+    assert backs[0].model_version == world.first.version
     assert result.status in ("rolled_back", "aborted")
     assert world.store.split("tiny").weights[world.first.version] == 100
 

@@ -44,7 +44,7 @@ class RolloutConflict(ServingError):
 
     @property
     def next_step(self) -> str:  # type: ignore[override]
-        return f"agentloop rollback {self.model}, or wait"
+        return f"agentloop rollout abort {self.model}, or wait"
 
 
 @dataclass(eq=False)
@@ -124,7 +124,7 @@ class NoRollout(ServingError):
 
 @dataclass(eq=False)
 class PlanOutdated(ServingError):
-    """A saved plan that no longer fits what is served, or is no plan."""
+    """A saved plan that no longer fits what is served, or is no plan (then of model ``?``)."""
 
     model: str
     reason: str
@@ -133,8 +133,10 @@ class PlanOutdated(ServingError):
 
     @property
     def summary(self) -> str:
-        return f"The plan for {self.model} cannot be applied: {self.reason}."
+        named = "" if self.model == "?" else f" for {self.model}"
+        return f"The plan{named} cannot be applied: {self.reason}."
 
     @property
     def next_step(self) -> str:  # type: ignore[override]
-        return f"agentloop rollout plan {self.model} --json > plan.json"
+        named = "" if self.model == "?" else f"{self.model} "
+        return f"agentloop rollout plan {named}--json > plan.json"

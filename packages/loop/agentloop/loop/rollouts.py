@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -136,7 +137,7 @@ def give_order(
     Works from any process and joins no cluster. Raises NoRollout.
     """
     orders = RolloutOrders(control_store(home.root), time.time)
-    by = getpass.getuser()
+    by = _who()
     if order == "abort":
         rollout = orders.abort(model, by)
         EventLog(home.events).append("aborted", model, datetime.now(UTC), rollout.version)
@@ -145,6 +146,14 @@ def give_order(
     if rollout.is_live(time.time()):
         return rollout, ()
     return rollout, ("Its controller is gone, so traffic is on the stable version.",)
+
+
+def _who() -> str:
+    """Who gives an order; a container may know its user by number alone."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _after_abort(home: StateFolder, environment: Mapping[str, str], rollout: Rollout) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from agentloop.contracts.errors import DeploymentError
+from agentloop.contracts.errors import DeploymentError, StaleEpoch
 from agentloop.contracts.traffic import DeploymentResult
 from agentloop.serving.control_store import Order, Rollout
 from agentloop.serving.deployment_kit import DeploymentKit
@@ -27,8 +27,7 @@ class Rollback:
         left, target = kit.end.rollback_target(self._writer.current, model)
         await self._warm(target)
         await asyncio.to_thread(self._stop_rollout, left)
-        await asyncio.to_thread(self._writer.take_over)
-        await asyncio.to_thread(self._writer.settle, target)
+        await asyncio.to_thread(self._settle, target)
         trouble = await asyncio.to_thread(kit.health, model, target)
         result = kit.end.rolled_back(kit.new_id(), model, left, target)
         line = await asyncio.to_thread(self._tell, result, left, target, trouble)
@@ -52,6 +51,16 @@ class Rollback:
             if rollout.version == left and rollout.state == "running":
                 order = Order(self._model, rollout.deployment_id, "abort", self._kit.clock())
                 self._kit.store.put_order(order)
+
+    def _settle(self, target: str) -> None:
+        """Give ``target`` everything, against a controller that has not seen the order yet."""
+        while True:
+            self._writer.take_over()
+            try:
+                self._writer.settle(target)
+                return
+            except StaleEpoch:
+                continue
 
     def _tell(self, result: DeploymentResult, left: str, target: str, trouble: str) -> str:
         rollout = self._rollout(result.deployment_id)

@@ -84,7 +84,10 @@ class RolloutEnd:
         if current is None:
             raise ModelNotServed(model)
         canary = [v for v, w in current.weights.items() if w > 0 and v != current.stable]
-        if canary:
+        last = self._store.rollouts(model)[-1:]
+        # Before its first share as well, a rollout under way is what is to be stopped.
+        canary += [r.version for r in last if r.is_live(self._clock())]
+        if canary and canary[0] != current.stable:
             return canary[0], current.stable
         previous = self._previous(model, current.stable)
         if previous is None:

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pickle
+import random
 import shutil
 import signal
 import subprocess
@@ -39,7 +40,7 @@ def body(colour):
 
 
 class Clients:
-    """About 50 requests a second, every other one with a red row; counts what they see."""
+    """About 50 requests a second, half of them with a red row; counts what they see."""
 
     def __init__(self, address):
         self._address, self._ended = address, threading.Event()
@@ -61,8 +62,10 @@ class Clients:
     def _run(self):
         connection = http.client.HTTPConnection(self._address.host, self._address.port, timeout=10)
         bodies = [body("blue"), body("red")]
+        # In turn, they would keep in step with the edge, which deals in turn as well.
+        rows = random.Random(7)
         while not self._ended.wait(0.018):
-            connection.request("POST", INFER, bodies[self.seen.total() % 2])
+            connection.request("POST", INFER, rows.choice(bodies))
             answer = connection.getresponse()
             answer.read()
             self.seen[answer.status, answer.getheader("x-model-version")] += 1
@@ -156,7 +159,7 @@ def test_a_controller_killed_at_half_costs_no_answer_and_its_lease_ends(world):
         world.until(lambda: world.share(second) == 50, 40)
         time.sleep(1.0)  # under load for a while
         controller.send_signal(signal.SIGKILL)
-        controller.wait()
+        controller.communicate()
         took = world.until(lambda: world.share(first) == 100, 15)
         world.until(lambda: world.store.split("tiny").lease_until is None, 1)
         time.sleep(0.3)
