@@ -143,6 +143,23 @@ async def test_one_bad_request_fails_alone():
     assert [type(answer) for answer in answers] == [type(None), RuntimeError, type(None)]
 
 
+class Short:
+    """Gives one answer, whatever it is asked."""
+
+    def predict(self, columns):
+        return np.array(["a"], object), np.zeros((1, 2), np.float32)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+async def test_too_few_answers_fail_their_requests_and_leave_none_waiting(seconds):
+    batcher = Batcher(Short(), BatchSpec(mode="on"))
+    batcher.seconds = seconds
+    requests = (batcher.predict(rows(1, 2), 2), batcher.predict(rows(3, 4), 2))
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*requests, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ValueError, ValueError]
+
+
 async def test_a_client_that_went_away_is_not_predicted_for():
     model = Model(gate=threading.Event())
     batcher = heavy(model)

@@ -122,27 +122,22 @@ class Batcher:
             if not self._is_light(self._queue[0].rows):
                 self._worker = asyncio.get_running_loop().create_task(self._work())
                 return
-            batch = self._take()
-            rows = sum(waiting.rows for waiting in batch)
-            if not batch:
-                return
-            started = self._clock()
-            try:
-                answer = self._predict(join_columns([waiting.columns for waiting in batch]))
-            except Exception as error:
-                self._flush_apart(batch, error)
-            else:
-                self._hand_out(batch, answer, rows, self._clock() - started)
+            self._predict_batch(self._take())
 
-    def _flush_apart(self, batch: list[_Waiting], error: Exception) -> None:
-        """One request that the model fails on must not fail those beside it."""
-        for waiting in batch:
-            try:
-                if len(batch) == 1:
-                    raise error
-                _settle(waiting, self._predict(waiting.columns))
-            except Exception as own:
-                _fail(waiting, own)
+    def _predict_batch(self, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
+        started = self._clock()
+        try:
+            answer = self._predict(join_columns([waiting.columns for waiting in batch]))
+            self._hand_out(batch, answer, self._clock() - started)
+        except Exception as error:
+            if len(batch) == 1:
+                _fail(batch[0], error)
+                return
+            # One request that the model fails on must not fail those beside it.
+            for waiting in batch:
+                self._predict_batch([waiting])
 
     async def _work(self) -> None:
         try:
@@ -179,35 +174,34 @@ class Batcher:
         return batch
 
     async def _run(self, batch: list[_Waiting]) -> None:
-        rows = sum(waiting.rows for waiting in batch)
+        """As ``_predict_batch``, in the thread if the model is heavy."""
         started = self._clock()
         try:
-            labels, scores = await self._compute([waiting.columns for waiting in batch], rows)
+            answer = await self._compute(batch)
+            self._hand_out(batch, answer, self._clock() - started)
         except Exception as error:
-            await self._run_apart(batch, error)
-            return
-        self._hand_out(batch, (labels, scores), rows, self._clock() - started)
+            if len(batch) == 1:
+                _fail(batch[0], error)
+                return
+            for waiting in batch:
+                await self._run([waiting])
 
-    def _hand_out(self, batch: list[_Waiting], answer: Answer, rows: int, seconds: float) -> None:
+    def _hand_out(self, batch: list[_Waiting], answer: Answer, seconds: float) -> None:
+        labels, scores = answer
+        rows = sum(waiting.rows for waiting in batch)
+        if len(labels) != rows or len(scores) != rows:
+            raise ValueError(f"the model gave {len(labels)} answers for {rows} rows")
         self.seconds += _SHARE * (seconds / len(batch) - self.seconds)
         self._gain.note(len(batch) > 1, seconds / rows)
-        labels, scores = answer
         start = 0
         for waiting in batch:
             end = start + waiting.rows
             _settle(waiting, (labels[start:end], scores[start:end]))
             start = end
 
-    async def _run_apart(self, batch: list[_Waiting], error: Exception) -> None:
-        """As ``_flush_apart``, in the thread."""
-        if len(batch) == 1:
-            _fail(batch[0], error)
-            return
-        for waiting in batch:
-            await self._run([waiting])
-
-    async def _compute(self, parts: list[Columns], rows: int) -> Answer:
-        if self._is_light(rows):
+    async def _compute(self, batch: list[_Waiting]) -> Answer:
+        parts = [waiting.columns for waiting in batch]
+        if self._is_light(sum(waiting.rows for waiting in batch)):
             return self._predict(join_columns(parts))
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, "agentloop-predict")
