@@ -25,7 +25,8 @@ from agentloop.serving.control_store import MemoryControlStore, Order, Rollout
 from agentloop.serving.edge_duties import ReturnToStable, all_on, due
 from agentloop.serving.fakes import MemoryPlane
 from agentloop.serving.lease_keeper import LeaseKeeper
-from agentloop.serving.rollout_notice import AlertmanagerNotices, Notice
+from agentloop.serving.rollout_log import RolloutLog
+from agentloop.serving.rollout_notice import AlertmanagerNotices, Notice, give_notice
 from agentloop.serving.rollout_orders import RolloutOrders, wish_of
 from agentloop.serving.rollout_plan import plan_rollout
 from agentloop.serving.split_writer import SplitWriter
@@ -488,9 +489,13 @@ def test_a_receiver_that_is_down_changes_nothing(world):
     assert "nobody: refused" in result.reasons[-1]
 
 
-def test_only_http_addresses_are_alertmanagers():
-    with pytest.raises(ValueError, match="not an http"):
-        AlertmanagerNotices("file:///etc/passwd")
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://[::1", "http://127.0.0.1:1"])
+def test_a_receiver_that_cannot_be_told_is_said_so(world, url):
+    rollout = world.store.rollouts("tiny")[-1]
+    log = RolloutLog(world.store, rollout, world.clock)
+    notice = Notice(0.0, "tiny", "2", "1", "rolled_back", ("it failed",))
+    assert "told: nobody: " in give_notice(log, AlertmanagerNotices(url), notice)
+    assert world.store.events("tiny")[-1].action == "notice"
 
 
 def test_a_wish_belongs_to_one_rollout(world):

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -73,15 +74,16 @@ Announce = Callable[[Notice], None]
 
 
 class AlertmanagerNotices:
-    """Posts notices to the Alertmanager at ``url``. Raises ValueError for what is no HTTP URL."""
+    """Posts notices to the Alertmanager at ``url``. What is wrong with the URL is told when there
+    is a notice to give: a rollback must not fail on it."""
 
     def __init__(self, url: str, timeout: float = POST_SECONDS) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise ValueError(f"{url!r} is not an http or https URL")
         self._url = url.rstrip("/") + "/api/v2/alerts"
         self._timeout = timeout
 
     def __call__(self, notice: Notice) -> None:
+        if urlsplit(self._url).scheme not in ("http", "https"):
+            raise OSError(f"{self._url} is not an http or https URL")
         request = urllib.request.Request(
             self._url,
             json.dumps([notice.as_alert()]).encode(),
@@ -111,6 +113,6 @@ def _told_to(announce: Announce | None, notice: Notice) -> str:
         return "nobody: no Alertmanager is set"
     try:
         announce(notice)
-    except OSError as error:
+    except (OSError, ValueError, HTTPException) as error:
         return f"nobody: {error}"
     return "Alertmanager"
