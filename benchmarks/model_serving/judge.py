@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from judge_fast import below, disagreements, evidence, so_far
 from judge_rivals import EVERY, mann_whitney_alarms, threshold_alarms
+from judge_rollouts import roll_out
 from judge_worlds import (
     Flags,
     Floats,
@@ -67,6 +68,7 @@ def run(quick: bool) -> tuple[Rows, Rows]:
         }
     )
     rows += _proofs(200 if quick else 1000)
+    rows += _whole_rollouts(20 if quick else 100)
     traffic = draw(same_version(600, PERCENTS), 8, np.random.default_rng(11))
     apart = disagreements(traffic, LIMITS, 8, 6 if quick else 20)
     targets.append(
@@ -234,4 +236,31 @@ def _proofs(rollouts: int) -> Rows:
                 "median answers": _median(at),
             }
         )
+    return rows
+
+
+# --- whole rollouts ----------------------------------------------------------------------------
+
+
+def _whole_rollouts(rollouts: int) -> Rows:
+    rows = []
+    for probe in (True, False):
+        for error, base in ((0.0, 0.0), (0.001, 0.001), (0.005, 0.005), (0.03, 0.005), (0.5, 0.0)):
+            rng = np.random.default_rng(5)
+            endings = [roll_out(error, base, probe, rng) for _ in range(rollouts)]
+            outcomes = [ending.outcome for ending in endings]
+            rows.append(
+                {
+                    "whole rollout": f"errors {error:.1%} beside {base:.1%}",
+                    "evidence": "200/s and probes" if probe else "200/s alone",
+                    **{
+                        f"{outcome.replace(' ', '_')}_percent": round(
+                            100 * outcomes.count(outcome) / rollouts, 1
+                        )
+                        for outcome in ("promoted", "held", "rolled back")
+                    },
+                    "median_s": round(float(np.median([e.seconds for e in endings])), 2),
+                    "median probes": round(float(np.median([e.probes for e in endings]))),
+                }
+            )
     return rows

@@ -19,7 +19,7 @@ from scipy.special import gammaln
 from agentloop.contracts.traffic import ShadowCounts
 from agentloop.serving.canary_evidence import LatencyWindow, PredictionBlock
 from agentloop.serving.canary_judge import Evidence, Limits, judge
-from agentloop.serving.judge_split import RESCUED_PART
+from agentloop.serving.judge_split import RESCUED_PART, TOLERANCE
 from agentloop.serving.two_sample import RateBlock
 
 ODDS = {1.5: 0.1, 2.0: 0.2, 4.0: 0.35, 8.0: 0.2, 32.0: 0.1, 1000.0: 0.05}
@@ -147,7 +147,8 @@ def _split(traffic: Traffic, limits: Limits) -> Floats:
             weight = 1 / min(share, 1 - share)
             a, b = weight * share, weight * (1 - share)
             log = _log_beta(a + first, b + second) - _log_beta(a, b)
-            log -= first * np.log(share) + second * np.log1p(-share)
+            allowed = np.clip(first / (first + second), share - TOLERANCE, share + TOLERANCE)
+            log -= first * np.log(allowed) + second * np.log1p(-allowed)
             turns = RESCUED_PART * (first + second)
             disturbed = so_far(~canary & error) > turns * share
             disturbed |= so_far(canary & error) > turns * (1 - share)

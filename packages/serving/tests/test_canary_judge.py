@@ -137,6 +137,12 @@ def test_a_router_that_does_not_split_by_weight_holds_even_beside_errors():
     assert judge([Evidence(0.05, 55, 0, 945, 0)], limits).verdict == "promote"
 
 
+def test_weights_that_whole_numbers_cannot_meet_are_no_broken_router():
+    steps = [Evidence(1 / 3, 3_340_000, 0, 6_660_000, 0)]
+    assert judge(steps, LIMITS).numbers["log_e_split"] < 0
+    assert judge([Evidence(1 / 3, 3_400_000, 0, 6_600_000, 0)], LIMITS).verdict == "hold"
+
+
 def test_sessions_are_no_evidence_about_the_router_or_of_odds():
     sticky = Evidence(0.05, 400, 3, 600, 0, dealt=Dealt(0, 0, 0, 0))
     judgement = judge([sticky], Limits(50, 0.02))

@@ -48,6 +48,12 @@ def test_a_true_share_is_a_martingale(share, n):
     assert expectation(n, share, lambda k: share_differs(k, n - k, share)) == pytest.approx(1)
 
 
+@given(share=st.floats(0.01, 0.99), off=st.floats(-1, 1), n=st.integers(1, 40))
+def test_a_share_within_the_tolerance_does_not_pay(share, off, n):
+    true = min(max(share + 0.05 * off, 0.0), 1.0)
+    assert expectation(n, true, lambda k: share_differs(k, n - k, share, 0.05)) <= 1 + 1e-6
+
+
 @given(values=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
 def test_bets_on_values_of_any_spread_do_not_pay_while_the_mean_is_within_the_limit(values):
     """Each value is high or low at will, its mean exactly at the limit."""

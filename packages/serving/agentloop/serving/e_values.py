@@ -98,18 +98,21 @@ def mean_above(values: Iterable[float], limit: float, lowest: float) -> float:
     return log_mean_exp(logs)
 
 
-def share_differs(first: float, second: float, share: float) -> float:
-    """Against "each of ``first + second`` is one of the first with probability ``share``".
+def share_differs(first: float, second: float, share: float, tolerance: float = 0.0) -> float:
+    """Against "each of ``first + second`` is one of the first with probability ``share``", or with
+    one within ``tolerance`` of it.
 
     The Bayes factor of a Beta prior around ``share`` (two categories of the Dirichlet-multinomial
-    test of Lindon & Malek, arXiv 2011.03567).
+    test of Lindon & Malek, arXiv 2011.03567), against the likeliest share that is allowed.
     """
     if not 0 < share < 1:
         return 0.0
     weight = 1 / min(share, 1 - share)
     a, b = weight * share, weight * (1 - share)
     likely = _log_beta(a + first, b + second) - _log_beta(a, b)
-    return likely - first * math.log(share) - second * math.log1p(-share)
+    seen = first / (first + second) if first + second else share
+    allowed = min(max(seen, share - tolerance, 1e-9), share + tolerance, 1 - 1e-9)
+    return likely - first * math.log(allowed) - second * math.log1p(-allowed)
 
 
 def rate_interval(trials: float, events: float, alpha: float) -> tuple[float, float]:
