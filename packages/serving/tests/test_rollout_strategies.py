@@ -21,14 +21,16 @@ from agentloop.contracts import (
     StaleEpoch,
 )
 from agentloop.serving.blue_green import BlueGreenDeployment
-from agentloop.serving.control_store import MemoryControlStore, Order, Rollout
+from agentloop.serving.control_store import MemoryControlStore, Order, Rollout, RolloutEvent
 from agentloop.serving.edge_duties import ReturnToStable, all_on, due
 from agentloop.serving.fakes import MemoryPlane
 from agentloop.serving.lease_keeper import LeaseKeeper
 from agentloop.serving.rollout_log import RolloutLog
 from agentloop.serving.rollout_notice import AlertmanagerNotices, Notice, give_notice
 from agentloop.serving.rollout_orders import RolloutOrders, wish_of
+from agentloop.serving.rollout_page import rollout_page
 from agentloop.serving.rollout_plan import plan_rollout
+from agentloop.serving.rollout_view import view_rollout
 from agentloop.serving.split_writer import SplitWriter
 
 
@@ -505,3 +507,52 @@ def test_a_wish_belongs_to_one_rollout(world):
     assert wish_of(world.store, rollout) == "go"
     world.store.put_order(Order("tiny", "x", "pause", 0.0))
     assert wish_of(world.store, rollout) == "pause"
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+
+def test_the_view_follows_a_rollout_to_the_retirement_of_the_old_version(world):
+    world.deploy(world.plane)
+    view = view_rollout(world.store, "tiny", world.clock.now)
+    states = {stage.name: stage.state for stage in view.stages}
+    assert (view.headline, states["promote"], states["retire"]) == ("completed", "done", "current")
+    assert [share for _, share in view.shares] == [1, 5, 10, 25, 50, 100, 100]
+    retired = RolloutEvent(
+        world.clock.now + 60, "tiny", "", "done", "retired", {"version": world.first.version}
+    )
+    world.store.record(retired)
+    view = view_rollout(world.store, "tiny", world.clock.now + 99)
+    assert {stage.state for stage in view.stages} == {"done"}
+
+
+def test_the_view_shows_what_stopped_a_rollout(world):
+    plane = MemoryPlane(world.store, {world.second.version: 0.5})
+    plane.running = world.plane.running
+    world.deploy(plane)
+    view = view_rollout(world.store, "tiny", world.clock.now)
+    failed = [stage for stage in view.stages if stage.state == "failed"]
+    assert [stage.verdict for stage in failed] == ["rollback"]
+    assert failed[0].numbers["canary_errors"] > 0
+    assert view.shares[-1][1] == 0
+    page = rollout_page(view, world.clock.now)
+    assert "✗" in page
+    assert 'now 0%"' in page
+
+
+def test_the_page_shows_names_as_text_not_as_markup(world):
+    view = replace(view_rollout(world.store, "tiny", 0.0), reasons=("<script>alert(1)</script>",))
+    assert "<script>" not in rollout_page(view, 0.0)
+
+
+def test_there_is_no_view_before_the_first_rollout(world):
+    with pytest.raises(NoRollout, match="there has been none"):
+        view_rollout(world.store, "nobody", 0.0)
+
+
+def test_a_listener_that_fails_decides_nothing(world):
+    def fail():
+        raise BrokenPipeError
+
+    world.heard["effect", "shift 10%"] = fail
+    assert world.deploy(world.plane).status == "completed"
