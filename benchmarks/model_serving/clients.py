@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
+from random import Random
 from urllib.parse import urlsplit
 
 CONNECTIONS = 16
@@ -125,8 +125,8 @@ def _field(head: bytes, name: bytes) -> bytes:
 class Clients:
     """Requests to ``url`` from ``connections`` clients at once, for as long as the ``with`` lasts.
 
-    ``bodies`` go in turn. ``rate`` is requests a second of all clients together; None is as fast as
-    answers come. ``sessions`` go in turn too, each once, and then it ends by itself.
+    ``bodies`` are drawn. ``rate`` is requests a second of all clients together; None is as fast as
+    answers come. ``sessions`` go in turn, each once, and then it ends by itself.
     """
 
     def __init__(
@@ -139,7 +139,9 @@ class Clients:
     ) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
-        self._requests = cycle([_request(parts.netloc, parts.path, body) for body in bodies])
+        self._requests = [_request(parts.netloc, parts.path, body) for body in bodies]
+        # Not in turn: an edge that deals in turn would give a version always the same body.
+        self._random = Random(5)
         self._connections, self._rate = connections, rate
         self._sessions = iter(sessions) if sessions else None
         self._stopping = threading.Event()
@@ -204,7 +206,7 @@ class Clients:
         return True
 
     async def _one(self, connection: _Connection, session: str) -> None:
-        request = next(self._requests)
+        request = self._random.choice(self._requests)
         if session:
             request = request.replace(
                 b"\r\n\r\n", b"\r\nx-session-id: " + session.encode() + b"\r\n\r\n", 1
