@@ -120,11 +120,12 @@ def _combine(a: VersionEvidence, b: VersionEvidence, sign: int) -> VersionEviden
 
 
 def _combined_shadow(a: ShadowCounts, b: ShadowCounts, sign: int) -> ShadowCounts:
+    # A replica forgets a version that it was asked to shadow long ago, so counts may fall to 0.
     return ShadowCounts(
-        a.compared + sign * b.compared,
-        a.disagreed + sign * b.disagreed,
-        a.failed + sign * b.failed,
-        a.dropped + sign * b.dropped,
+        max(0, a.compared + sign * b.compared),
+        max(0.0, a.disagreed + sign * b.disagreed),
+        max(0, a.failed + sign * b.failed),
+        max(0, a.dropped + sign * b.dropped),
     )
 
 
