@@ -48,8 +48,9 @@ class Inside:
 @dataclass(frozen=True, slots=True)
 class EdgeGuards:
     """``header_seconds`` is how long a client may take to send its headers and the first 64 KB of
-    its body. ``connections`` is the most that one address beyond loopback may hold. ``certificate``
-    and ``key`` are paths of PEM files; empty without TLS."""
+    its body, and how long it may pause after that. ``connections`` is the most that one address
+    beyond loopback may hold. ``certificate`` and ``key`` are paths of PEM files; empty without TLS.
+    """
 
     max_body_bytes: int = 8_000_000
     timeout_seconds: float = 60.0

@@ -85,7 +85,8 @@ def _defaults(plan: EdgePlan) -> str:
         "defaults",
         "mode http",
         "timeout connect 2s",
-        "timeout client 30s",
+        # A pause in a body, or in reading an answer; not the time that the model takes.
+        f"timeout client {_ms(plan.guards.header_seconds)}",
         f"timeout server {_ms(most)}",
         f"timeout http-request {_ms(plan.guards.header_seconds)}",
         "timeout http-keep-alive 30s",

@@ -276,6 +276,17 @@ def many(count, size):
     return "".join(f"\r\nx{number}: {'a' * size}" for number in range(count))
 
 
+def test_a_client_may_wait_for_longer_than_it_may_pause(make_edge):
+    world = make_edge(EdgeGuards(header_seconds=0.3, timeout_seconds=1.0))
+    world.backend.hanging.add(BLUE)
+    assert world.ask().status == 504
+    start = time.monotonic()
+    head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n"
+    answer = world.raw(head.encode() + b"x" * 100_000, 3)
+    assert time.monotonic() - start < 0.9
+    assert answer.startswith(b"HTTP/1.1 4")
+
+
 @pytest.mark.parametrize(
     ("request_line", "headers", "expected"),
     [
