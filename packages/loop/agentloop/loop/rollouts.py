@@ -191,7 +191,7 @@ def _find_version(registry: Registry, model: str, asked: str | None) -> ModelVer
     if asked is None:
         passed = [mv for mv in known if mv.stage in _CAN_BE_ROLLED_OUT]
         if not passed:
-            raise VersionNotFound(model, "latest")
+            raise VersionNotFound(model, "latest", next_step="agentloop run <loop.yaml>")
         return passed[-1]
     matching = [mv for mv in known if mv.version == asked] or [
         mv for mv in known if mv.version.startswith(asked)
