@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from agentloop.contracts import RolloutSpec, ShadowCounts
+from agentloop.contracts import RolloutSpec, ShadowCounts, from_dict, to_dict
 from agentloop.serving.canary_evidence import Dealt, LatencyWindow, PredictionBlock
 from agentloop.serving.canary_judge import Evidence, Limits, judge
 from agentloop.serving.e_values import rate_above
@@ -257,3 +257,20 @@ def test_a_less_accurate_canary_is_rolled_back_when_labels_come():
 def test_a_canary_without_a_ready_replica_holds():
     judgement = judge([Evidence(0.5, 400, 0, 400, 0, ready=False)], LIMITS)
     assert (judgement.verdict, judgement.wanted) == ("hold", 0)
+
+
+def test_evidence_survives_the_control_store():
+    evidence = Evidence(
+        0.5,
+        4,
+        1,
+        5,
+        0,
+        dealt=Dealt(1, 0, 2, 0),
+        windows=(LatencyWindow(3, 1, 2, 0),),
+        predictions=(PredictionBlock({":a": 1.5}, {":b": 2.0}),),
+        labels=(RateBlock(1.0, 1.0, 2.0, 1.0),),
+        shadow=ShadowCounts(3, 0.5, 1, 0),
+        ready=False,
+    )
+    assert from_dict(Evidence, json.loads(json.dumps(to_dict(evidence)))) == evidence
