@@ -18,7 +18,8 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 def adamw(weights: Iterable[nn.Parameter], rate: float, decay: float) -> Any:
     """An optimiser for ``weights``: the light one where it can be used, else torch's own."""
     listed = list(weights)
-    if all(weight.dtype == torch.float32 and not weight.is_cuda for weight in listed):
+    light = all(weight.dtype == torch.float32 and not weight.is_cuda for weight in listed)
+    if listed and light:  # without weights torch's own says what is wrong
         return FusedAdamW(listed, rate, decay)
     fused = all(weight.dtype == torch.float32 for weight in listed)
     return torch.optim.AdamW(listed, lr=rate, weight_decay=decay, fused=fused)
