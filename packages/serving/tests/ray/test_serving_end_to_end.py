@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -190,6 +191,7 @@ def test_a_first_version_answers_with_its_name(served):
         ("/v2/health/ready", 200),
         ("/v2/models/tiny", 200),
         ("/v2/models/tiny/ready", 200),
+        ("/v2/models/tiny/openapi.json", 200),
         ("/v2/models/nobody", 404),
         ("/elsewhere", 404),
     ],
@@ -200,6 +202,28 @@ def test_the_protocols_documents_answer(served, path, expected):
     assert headers["content-type"] == "application/json"
     assert headers["x-request-id"]
     json.loads(content)
+
+
+def test_raw_tensors_a_trace_and_the_page_pass_the_edge(served):
+    raw = {"datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": 4}}
+    colour = json.loads(BODY)["inputs"][2]
+    inputs = [{"name": "size", **raw}, {"name": "age", **raw}, colour]
+    text = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    headers = {
+        "Inference-Header-Content-Length": str(len(text)),
+        "content-type": "application/octet-stream",
+        "traceparent": parent,
+    }
+    status, told, content = served.request(text + struct.pack("<ff", 10.5, 30), headers=headers)
+    assert status == 200, content
+    head = json.loads(content[: int(told["inference-header-content-length"])])
+    sizes = [output["parameters"]["binary_data_size"] for output in head["outputs"]]
+    assert sizes == [5, 8]
+    assert told["traceresponse"].startswith(f"00-{'a' * 32}-")
+    status, told, page = served.request(None, "/v2/models/tiny/docs", "GET")
+    assert (status, told["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"colour" in page
 
 
 def test_mlflow_bodies_answer_too(served):
