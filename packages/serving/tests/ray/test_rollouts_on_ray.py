@@ -186,13 +186,16 @@ def test_the_next_controller_goes_on_with_the_same_rollout(world):
     assert verdicts == ["promote"] * 6
 
 
-def test_a_version_that_fails_half_its_calls_is_rolled_back_unseen(world):
+@pytest.mark.parametrize("strategy", ["canary", "blue-green"])
+def test_a_version_that_fails_half_its_calls_is_rolled_back_unseen(world, strategy):
+    """Also where it got everything at once: stable rescues until the promotion."""
     second, broken = world.versions[1:]
     with world.clients() as clients:
-        result = world.deploy(broken, probe=False, steps=[50, 100])
+        result = world.deploy(broken, strategy=strategy, probe=False, steps=[50, 100])
     assert result["status"] == "rolled_back", result
+    share = {"canary": "shift 50%", "blue-green": "shift 100%"}[strategy]
     events = world.store.events("tiny")
-    gave = next(e.at for e in reversed(events) if e.action == "shift 50%" and e.kind == "effect")
+    gave = next(e.at for e in reversed(events) if (e.action, e.kind) == (share, "effect"))
     back = next(e.at for e in reversed(events) if e.action == "rollback" and e.kind == "effect")
     print(f"\nrolled back {back - gave:.2f} s after it got traffic: {result['metrics']}")
     assert back - gave <= 5
@@ -216,3 +219,15 @@ def test_an_abort_from_another_process_is_immediate(world):
     result = world.result(controller)
     assert (result["status"], result["reasons"]) == ("aborted", ["aborted by ann"])
     assert clients.failed == 0
+
+
+def test_a_shadow_gets_copies_and_is_then_promoted(world):
+    first, second = world.versions[:2]
+    assert world.share(second) == 100
+    with world.clients() as clients:
+        result = world.deploy(first, strategy="shadow", max_wait_seconds=60)
+    print(f"\nshadowed, then promoted: {result['metrics']}")
+    assert result["status"] == "completed", result
+    assert result["metrics"]["shadow_compared"] >= 50
+    assert clients.failed == 0
+    assert world.share(first) == 100
