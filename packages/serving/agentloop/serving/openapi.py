@@ -140,37 +140,15 @@ def _schemas(signature: Signature) -> Json:
         c.name: {"type": _TYPES.get(c.datatype, ["number", "null"])} for c in signature.inputs
     }
     record = {"type": "object", "properties": columns, "required": list(columns)}
-    listed = {"type": "array", "items": record}
     return {
         "Tensor": _tensor(),
-        "InferRequest": {
-            "type": "object",
-            "required": ["inputs"],
-            "properties": {
-                "id": {"type": "string"},
-                "parameters": {
-                    "type": "object",
-                    "properties": {"binary_data_output": {"type": "boolean"}},
-                },
-                "inputs": {"type": "array", "items": _ref("Tensor"), "minItems": 1},
-                "outputs": {"type": "array", "items": _requested(output_types(signature))},
-            },
-        },
-        "InferResponse": {
-            "type": "object",
-            "required": ["model_name", "model_version", "outputs"],
-            "properties": {
-                "model_name": {"const": signature.model},
-                "model_version": {"type": "string"},
-                "id": {"type": "string"},
-                "outputs": {"type": "array", "items": _ref("Tensor")},
-            },
-        },
+        "InferRequest": _infer_request(output_types(signature)),
+        "InferResponse": _infer_response(signature.model),
         "Row": record,
         "Invocations": {
             "type": "object",
             "properties": {
-                "dataframe_records": listed,
+                "dataframe_records": {"type": "array", "items": _ref("Row")},
                 "dataframe_split": {"type": "object", "required": ["columns", "data"]},
                 "inputs": {"type": ["object", "array"]},
                 "instances": {"type": "array"},
@@ -182,6 +160,33 @@ def _schemas(signature: Signature) -> Json:
             "type": "object",
             "required": ["error"],
             "properties": {"error": {"type": "string", "maxLength": 500}},
+        },
+    }
+
+
+def _infer_request(outputs: OutputTypes) -> Json:
+    flag = {"type": "object", "properties": {"binary_data_output": {"type": "boolean"}}}
+    return {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": flag,
+            "inputs": {"type": "array", "items": _ref("Tensor"), "minItems": 1},
+            "outputs": {"type": "array", "items": _requested(outputs)},
+        },
+    }
+
+
+def _infer_response(model: str) -> Json:
+    return {
+        "type": "object",
+        "required": ["model_name", "model_version", "outputs"],
+        "properties": {
+            "model_name": {"const": model},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "outputs": {"type": "array", "items": _ref("Tensor")},
         },
     }
 

@@ -136,17 +136,8 @@ class ReplicaApp:
             reason = "the model could not answer; the replica's log says why"
             answer = Answer(500, error_body(reason))
         await self._answer(send, answer, request_id, trace)
-        if self._evidence is not None:
-            seconds = time.perf_counter() - started
-            plain = request is None or (request.outputs is None and not request.binary)
-            self._evidence.answered(
-                headers, endpoint, content, labels, seconds, answer.status, plain
-            )
-        if PROBE_HEADER not in headers:
-            ok = answer.status == 200 and request is not None
-            columns = request.columns if ok and request is not None else _NOTHING
-            seconds = time.perf_counter() - started
-            self._observe(columns, labels if ok else _NO_LABELS, seconds, answer.status, endpoint)
+        seconds = time.perf_counter() - started
+        self._watch(headers, endpoint, content, request, labels, seconds, answer.status)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:
         if self._state == "closed":
@@ -207,13 +198,26 @@ class ReplicaApp:
         """Whole seconds until the requests that wait now should be done."""
         return max(1, math.ceil(self._ongoing * self._batcher.seconds))
 
-    def _observe(
-        self, columns: Mapping[str, Any], labels: Any, seconds: float, status: int, endpoint: str
+    def _watch(
+        self,
+        headers: Headers,
+        endpoint: str,
+        content: bytes,
+        request: InferenceRequest | None,
+        labels: Any,
+        seconds: float,
+        status: int,
     ) -> None:
-        if self._observer is None:
+        """Tell those who watch about a request that was answered."""
+        if self._evidence is not None:
+            plain = request is None or (request.outputs is None and not request.binary)
+            self._evidence.answered(headers, endpoint, content, labels, seconds, status, plain)
+        if self._observer is None or PROBE_HEADER in headers:
             return
+        ok = status == 200 and request is not None
+        columns = request.columns if ok and request is not None else _NOTHING
         try:
-            self._observer.observe(columns, labels, seconds, status, endpoint)
+            self._observer.observe(columns, labels if ok else _NO_LABELS, seconds, status, endpoint)
         except Exception:  # watching must never fail what is watched
             log.exception("the observer failed")
 
