@@ -84,3 +84,13 @@ def test_a_kill_whose_lease_then_ended_ends_the_same(outcome):
         state = {**trial["state"], "repeated": []}  # the shares that were lost are given again
         assert trial["exits"] == [-9, 0], trial
         assert state == outcome["calm"], trial["after"]
+
+
+def test_a_killed_rollback_is_finished_and_goes_no_further_back(outcome):
+    calm = outcome["calm_rollback"]
+    assert calm["split"][1] == outcome["calm"]["rollouts"][0][0]
+    assert len(outcome["rollbacks"]) >= 10
+    for trial in outcome["rollbacks"]:
+        state = {**trial["state"], "repeated": []}  # to settle what is settled changes nothing
+        assert trial["exits"] == [-9, 0], trial
+        assert state == calm, trial["after"]

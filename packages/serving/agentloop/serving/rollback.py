@@ -1,9 +1,13 @@
-"""Give a model's traffic back to the version before, by somebody's word."""
+"""Give a model's traffic back to the version before, by somebody's word.
+
+Logged as intent and effect before and after the split moves, so that a rollback that was killed is
+finished by the next one: it must not go back by another version.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from agentloop.contracts.errors import DeploymentError, StaleEpoch
 from agentloop.contracts.traffic import DeploymentResult
@@ -11,6 +15,15 @@ from agentloop.serving.control_store import Order, Rollout
 from agentloop.serving.deployment_kit import DeploymentKit
 from agentloop.serving.rollout_notice import Notice
 from agentloop.serving.split_writer import SplitWriter
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """From which version to which, and under which id that is written down."""
+
+    deployment_id: str
+    left: str
+    target: str
 
 
 class Rollback:
@@ -24,16 +37,39 @@ class Rollback:
     async def run(self) -> DeploymentResult:
         """Raises ModelNotServed, ArtifactUnverified, DeploymentError."""
         kit, model = self._kit, self._model
-        left, target = kit.end.rollback_target(self._writer.current, model)
-        await self._warm(target)
-        await asyncio.to_thread(self._stop_rollout, left)
-        await asyncio.to_thread(self._settle, target)
-        trouble = await asyncio.to_thread(kit.health, model, target)
-        result = kit.end.rolled_back(kit.new_id(), model, left, target)
-        line = await asyncio.to_thread(self._tell, result, left, target, trouble)
+        way = self._unfinished() or _Way(
+            kit.new_id(), *kit.end.rollback_target(self._writer.current, model)
+        )
+        log = kit.end.log(self._noun(way))
+        await self._warm(way.target)
+        log.record("intent", "rollback", self._writer.epoch, left=way.left, target=way.target)
+        await asyncio.to_thread(self._stop_rollout, way.left)
+        await asyncio.to_thread(self._settle, way.target)
+        log.record("effect", "rollback", self._writer.epoch)
+        trouble = await asyncio.to_thread(kit.health, model, way.target)
+        line = await asyncio.to_thread(self._tell, way, trouble)
+        result = kit.end.rolled_back(way.deployment_id, model, way.left, way.target)
         if trouble:
-            raise DeploymentError(model, target, f"after the rollback {trouble}")
+            raise DeploymentError(model, way.target, f"after the rollback {trouble}")
         return replace(result, reasons=(*result.reasons, line))
+
+    def _unfinished(self) -> _Way | None:
+        """The last rollback, if it was killed after its intent and nobody has moved the traffic
+        elsewhere since."""
+        intents = [
+            event
+            for event in self._kit.store.events(self._model)
+            if (event.kind, event.action) == ("intent", "rollback") and "target" in event.detail
+        ]
+        current = self._writer.current
+        if not intents or current is None:
+            return None
+        last = intents[-1]
+        known = {rollout.deployment_id for rollout in self._kit.store.rollouts(self._model)}
+        left, target = str(last.detail["left"]), str(last.detail["target"])
+        if last.deployment_id in known or current.stable not in (left, target):
+            return None
+        return _Way(last.deployment_id, left, target)
 
     async def _warm(self, target: str) -> None:
         """Replicas for the version to return to, if it has none that answer."""
@@ -62,12 +98,13 @@ class Rollback:
             except StaleEpoch:
                 continue
 
-    def _tell(self, result: DeploymentResult, left: str, target: str, trouble: str) -> str:
-        rollout = self._rollout(result.deployment_id)
-        now = self._kit.clock()
-        notice = Notice(now, self._model, left, target, "rolled_back", result.reasons, trouble)
-        return self._kit.notify(rollout, notice)
+    def _tell(self, way: _Way, trouble: str) -> str:
+        reasons = (f"rolled back from {way.left} to {way.target}",)
+        notice = Notice(
+            self._kit.clock(), self._model, way.left, way.target, "rolled_back", reasons, trouble
+        )
+        return self._kit.notify(self._noun(way), notice)
 
-    def _rollout(self, deployment_id: str) -> Rollout:
-        found = self._kit.store.rollouts(self._model)
-        return next(r for r in found if r.deployment_id == deployment_id)
+    def _noun(self, way: _Way) -> Rollout:
+        now = self._kit.clock()
+        return Rollout(way.deployment_id, self._model, way.target, "running", now, now)

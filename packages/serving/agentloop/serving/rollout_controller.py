@@ -123,6 +123,7 @@ class RolloutController:
                     runner = RolloutRunner(self._steps, self._plan, self._writer, log, paused)
                     judgement = await runner.run(mv)
                     if judgement.verdict != "promote":
+                        log.record("intent", "rollback", self._writer.epoch)
                         await self._steps.rollback_deployment(runner.green)
                     return judgement
             except StaleEpoch as error:

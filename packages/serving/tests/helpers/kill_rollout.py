@@ -3,8 +3,9 @@
 ``python kill_rollout.py FOLDER``: FOLDER/start holds the bundles, ``registry.pickle`` and the
 control store of a model whose first version is stable. Each trial is a forked process on a copy of
 that, killed with SIGKILL right after its n-th write to the store, the plane or the registry; then
-a second process deploys the same version. Prints one JSON object: the end state of an undisturbed
-run, and of each trial. Replicas outlive their controller, so the plane keeps its in a file.
+a second process deploys the same version. The same is done to a rollback of what was deployed.
+Prints one JSON object: the end state of undisturbed runs, and of each trial. Replicas outlive their
+controller, so the plane keeps its in a file.
 """
 
 from __future__ import annotations
@@ -138,6 +139,14 @@ def deploy(folder: Path, after: int) -> int:
     return death.writes
 
 
+def roll_back(folder: Path, after: int) -> int:
+    """Roll back in this process; the writes it took."""
+    death = Death(after)
+    deployment = open_world(folder, death)[3]
+    asyncio.run(deployment.rollback(MODEL))
+    return death.writes
+
+
 def forked(work) -> int:
     """Run ``work`` in a child; how it ended, as ``os.waitstatus_to_exitcode`` says."""
     child = os.fork()
@@ -172,34 +181,47 @@ def state(folder: Path) -> dict:
         "bakes": [bake.version for bake in store.bakes()],
         "rollouts": [[r.version, r.state, r.previous] for r in store.rollouts(MODEL)],
         "stages": {mv.version: str(mv.stage) for mv in registry.versions(MODEL)},
-        "aliases": {n: registry.alias(MODEL, n).version for n in ("champion", "previous")},
+        "champion": registry.alias(MODEL, "champion").version,
         "started": plane.provisioned,
         "ended": [e.action for e in events].count("ended"),
         "repeated": sorted({action for action in effects if effects.count(action) > 1}),
     }
 
 
-def trial(folder: Path, start: Path, after: int, lease_ends: bool) -> dict:
+def trial(folder: Path, start: Path, work, after: int, lease_ends: bool = False) -> dict:
     shutil.copytree(start, folder)
-    first = forked(lambda: deploy(folder, after))
+    first = forked(lambda: work(folder, after))
     if lease_ends:
         expire(folder)
-    second = forked(lambda: deploy(folder, 0))
+    second = forked(lambda: work(folder, 0))
     found = {"after": after, "exits": [first, second], "state": state(folder)}
     shutil.rmtree(folder)
     return found
 
 
-def main(folder: Path) -> None:
-    start = folder / "start"
-    calm = folder / "calm"
-    shutil.copytree(start, calm)
+def undisturbed(folder: Path, start: Path, work) -> int:
+    """Do it once on a copy, which stays; the writes it took."""
+    shutil.copytree(start, folder)
     counted = folder / "writes"
-    assert forked(lambda: counted.write_text(str(deploy(calm, 0)))) == 0
-    writes = int(counted.read_text())
-    trials = [trial(folder / f"t{n}", start, n, False) for n in range(1, writes + 1)]
-    expired = [trial(folder / f"e{n}", start, n, True) for n in range(1, writes + 1, 4)]
-    told = {"writes": writes, "calm": state(calm), "trials": trials, "expired": expired}
+    assert forked(lambda: counted.write_text(str(work(folder, 0)))) == 0
+    return int(counted.read_text())
+
+
+def main(folder: Path) -> None:
+    start, calm, back = folder / "start", folder / "calm", folder / "back"
+    writes = undisturbed(calm, start, deploy)
+    steps = range(1, writes + 1)
+    trials = [trial(folder / f"t{n}", start, deploy, n) for n in steps]
+    expired = [trial(folder / f"e{n}", start, deploy, n, True) for n in steps[::4]]
+    backs = range(1, undisturbed(back, calm, roll_back))  # after its last write it was done
+    told = {
+        "writes": writes,
+        "calm": state(calm),
+        "trials": trials,
+        "expired": expired,
+        "calm_rollback": state(back),
+        "rollbacks": [trial(folder / f"b{n}", calm, roll_back, n) for n in backs],
+    }
     print(json.dumps(told))
 
 
