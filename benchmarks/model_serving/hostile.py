@@ -38,6 +38,9 @@ PARSER_PAGE = b"<html><body><h1>400 Bad request</h1>"
 FUZZ_RATE, MUSEUM_RATE = 200, 10
 GIGABYTE = 1_000_000_000
 ANSWER_SECONDS = 30.0
+# How often the good client is measured beside an attack, and the pause before one begins again.
+WINDOWS = 3
+PAUSE_SECONDS = 0.5
 Row = dict[str, Any]
 
 
@@ -274,12 +277,27 @@ def good_client(door: Door, seconds: int) -> tuple[float, int]:
 
 
 async def beside(door: Door, attack: Attack, size: Size, seen: Seen) -> tuple[float, int]:
-    """The good client while the attack goes on, over and over until the client is done."""
-    good = asyncio.ensure_future(asyncio.to_thread(good_client, door, size.good_seconds))
-    await attack(door, size, seen)
-    while not good.done():
-        await attack(door, size, Seen())
-    return await good
+    """The good client while the attack goes on, again and again: its median p99, its failures."""
+    whole = asyncio.Event()
+
+    async def attack_on() -> None:
+        await attack(door, size, seen)
+        whole.set()
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            await attack(door, size, Seen())
+
+    attacker = asyncio.ensure_future(attack_on())
+    p99s: list[float] = []
+    failures = 0
+    while not attacker.done() and (len(p99s) < WINDOWS or not whole.is_set()):
+        p99, failed = await asyncio.to_thread(good_client, door, size.good_seconds)
+        p99s.append(p99)
+        failures += failed
+    attacker.cancel()
+    with suppress(asyncio.CancelledError):
+        await attacker
+    return statistics.median(p99s), failures
 
 
 def run(quick: bool, base_url: str, model: str, body: bytes) -> tuple[list[Row], list[Row]]:
@@ -289,7 +307,7 @@ def run(quick: bool, base_url: str, model: str, body: bytes) -> tuple[list[Row],
     rows: list[Row] = []
     wrong: Counter[str] = Counter()
     good_client(door, 1)
-    at_rest = statistics.median(good_client(door, size.good_seconds)[0] for _ in range(3))
+    at_rest = statistics.median(good_client(door, size.good_seconds)[0] for _ in range(WINDOWS))
     before = peak = server_mb()
     worst = failures = 0.0
     for name, attack in ATTACKS.items():
