@@ -6,6 +6,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 
 from agentloop.contracts import ColumnSchema, DataSchema
 from agentloop.lifecycle import InputColumn, Signature, build_reference
@@ -46,6 +47,18 @@ def test_examples_hold_what_the_training_data_held_and_are_accepted():
     assert columns["<c>"][0] == "red"
     other = json.dumps(example("/models/m/invocations")).encode()
     assert decode_invocations(other, SIGNATURE).columns["<c>"][0] == "red"
+
+
+@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/models/m/invocations"])
+def test_examples_are_what_their_schemas_say(path):
+    jsonschema = pytest.importorskip("jsonschema")
+    api = describe_api(SIGNATURE, "0.1.0", REFERENCE)
+    operation = api["paths"][path]["post"]
+    for described in (operation["requestBody"], operation["responses"]["200"]):
+        media = described["content"]["application/json"]
+        schema = {**media["schema"], "components": api["components"]}
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.Draft202012Validator(schema).validate(media["example"])
 
 
 def test_without_a_reference_the_examples_still_fit():
