@@ -55,7 +55,7 @@ def run(quick: bool) -> tuple[Rows, Rows]:
         _at_most("judge: false rollbacks of 1,000 versions against themselves", wrong, 10),
         _at_most("judge: rollbacks of 1,000 versions exactly at all limits", wrong_too, 10),
     ]
-    found, caught = _bad_versions(200 if quick else 1000)
+    found, caught = _bad_versions(100 if quick else 1000)
     rows += found
     targets.append(
         {
@@ -68,7 +68,7 @@ def run(quick: bool) -> tuple[Rows, Rows]:
         }
     )
     rows += _proofs(200 if quick else 1000)
-    rows += _whole_rollouts(20 if quick else 100)
+    rows += _whole_rollouts(10 if quick else 100)
     traffic = draw(same_version(600, PERCENTS), 8, np.random.default_rng(11))
     apart = disagreements(traffic, LIMITS, 8, 6 if quick else 20)
     targets.append(
