@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agentloop.lifecycle import InputColumn, Signature
-from agentloop.serving.replica_app import ReplicaApp
+from agentloop.serving.replica_app import INLINE_BYTES, ReplicaApp
 
 SIGNATURE = Signature("m", "binary", (InputColumn("x", "FP64"),), "y", ("no", "yes"))
 BODY = json.dumps(
@@ -274,3 +274,28 @@ async def test_evidence_is_told_whose_copy_could_not_be_compared(more, comparabl
     body = json.dumps({**json.loads(BODY), **more}).encode()
     await ask_raw(INFER, body, app=make_app(evidence=evidence))
     assert evidence.seen == [(200, comparable)]
+
+
+class Gated:
+    """A decoder that reads a large body only when its gate opens."""
+
+    def __init__(self, decoder):
+        self._decoder = decoder
+        self.gate, self.begun = threading.Event(), threading.Event()
+
+    def decode(self, body, header_length=None):
+        if len(body) > INLINE_BYTES:
+            self.begun.set()
+            assert self.gate.wait(5)
+        return self._decoder.decode(body, header_length)
+
+
+async def test_small_requests_are_answered_while_a_large_body_is_read():
+    app = ReplicaApp(SIGNATURE, "0.1.0", Predictor(), None, 10**6)
+    app._decoder = gated = Gated(app._decoder)
+    large = asyncio.create_task(ask(INFER, BODY + b" " * INLINE_BYTES, app=app))
+    assert await asyncio.to_thread(gated.begun.wait, 5)
+    assert (await ask(INFER, BODY, app=app))[0] == 200
+    assert not large.done()
+    gated.gate.set()
+    assert (await large)[0] == 200
