@@ -518,6 +518,7 @@ def test_the_view_follows_a_rollout_to_the_retirement_of_the_old_version(world):
     states = {stage.name: stage.state for stage in view.stages}
     assert (view.headline, states["promote"], states["retire"]) == ("completed", "done", "current")
     assert [share for _, share in view.shares] == [1, 5, 10, 25, 50, 100, 100]
+    assert view.numbers["log_e_not_inferior"] >= view.numbers["bound_not_inferior"]
     retired = RolloutEvent(
         world.clock.now + 60, "tiny", "", "done", "retired", {"version": world.first.version}
     )

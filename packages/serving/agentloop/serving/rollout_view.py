@@ -108,8 +108,18 @@ def _view(
         progress = Progress(rollout.model, rollout.deployment_id, 0.0, "", 0.0)
     running = rollout.state == "running"
     end = now if rollout.ended_at is None else rollout.ended_at
-    by_edge = [event for event in edge if rollout.started_at <= event.at <= end]
-    stages = rollout.plan.stages if rollout.plan else ()
+    by_edge = [
+        event
+        for event in edge
+        if rollout.started_at <= event.at <= end
+        or (event.at > end and event.action == "retired" and _is_of(event, rollout))
+    ]
+    stages = tuple(
+        _stage(stage, events, progress, running, edge)
+        for stage in (rollout.plan.stages if rollout.plan else ())
+    )
+    # The last word of the judge, also while a stage is under way that it has no say in.
+    judged = [stage for stage in stages if stage.numbers][-1:]
     return RolloutView(
         rollout.model,
         rollout.version,
@@ -125,11 +135,11 @@ def _view(
         dict(split.weights) if split else {},
         split.epoch if split else 0,
         split.shadow if split else None,
-        tuple(_stage(stage, events, progress, running, edge) for stage in stages),
+        stages,
         _shares(events, by_edge),
-        progress.verdict,
-        rollout.reasons or progress.reasons,
-        progress.numbers,
+        judged[0].verdict if judged else progress.verdict,
+        rollout.reasons or (judged[0].reasons if judged else progress.reasons),
+        judged[0].numbers if judged else progress.numbers,
         tuple(sorted((*events, *by_edge), key=lambda event: event.at)),
     )
 
@@ -178,6 +188,10 @@ def _stage(
             progress.numbers,
         )
     return StageView(name, describe(stage), "current" if running else "failed", at)
+
+
+def _is_of(event: RolloutEvent, rollout: Rollout) -> bool:
+    return rollout.state == "completed" and event.detail.get("version") == rollout.previous
 
 
 def _shares(
