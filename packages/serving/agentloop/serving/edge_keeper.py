@@ -74,7 +74,8 @@ class EdgeKeeper:
             applied = self._applied
             config = render_haproxy_config(plan)
             if applied is None and self._process.runs(config):
-                self._follow(None, plan)  # a keeper before this one started it: take it over
+                self._process.hold()  # a keeper before this one started it: take it over
+                self._follow(None, plan)
             elif applied is None or self._process.pid is None or applied.shape != plan.shape:
                 self._reload(config, plan)
             else:

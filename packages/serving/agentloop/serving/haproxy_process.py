@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import select
@@ -17,11 +18,14 @@ from pathlib import Path
 
 from agentloop.contracts.errors import ClusterError, PortInUse
 from agentloop.serving.haproxy_config import ADMIN_SOCKET
+from agentloop.serving.haproxy_sockets import HeldSockets
 from agentloop.serving.run_folder import run_dir
 
 START_SECONDS = 5.0
 POLL_SECONDS = 0.01
 HUNG_SECONDS = 3.0
+
+log = logging.getLogger(__name__)
 
 
 class HaproxyProcess:
@@ -37,6 +41,8 @@ class HaproxyProcess:
         self._admin = folder / ADMIN_SOCKET
         self._pid_file = folder / "haproxy.pid"
         self._shape_file = folder / "haproxy.shape"
+        self._held_path = folder / "held.sock"
+        self._held = HeldSockets()
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,22 +65,39 @@ class HaproxyProcess:
         self._check(candidate)
         candidate.replace(self._config)
         old = self.pid
-        takeover = ["-sf", str(old), "-x", str(self._admin)] if old else []
-        log_path = self._folder / "haproxy.log"
-        with log_path.open("wb") as log:
-            child = subprocess.Popen(
-                [binary(), "-db", "-f", str(self._config), *takeover],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._await(child, log_path, port)
+        if old is not None:
+            child = self._start(port, ["-sf", str(old), "-x", str(self._admin)])
+        elif self._held:
+            with self._held.offered(self._held_path):
+                child = self._start(port, ["-x", str(self._held_path)])
+        else:
+            child = self._start(port, [])
         if self._child is not None and self._child.pid != child.pid:
             _reap_later(self._child)
         self._child = child
         self._pid_file.write_text(str(child.pid), encoding="ascii")
         self._shape_file.write_text(f"{child.pid} {_shape(config)}", encoding="ascii")
+        self.hold()
+
+    def _start(self, port: int, takeover: list[str]) -> subprocess.Popen[bytes]:
+        log_path = self._folder / "haproxy.log"
+        with log_path.open("wb") as output:
+            child = subprocess.Popen(
+                [binary(), "-db", "-f", str(self._config), *takeover],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._await(child, log_path, port)
+        return child
+
+    def hold(self) -> None:
+        """Keep the running process's listening sockets open beyond its death."""
+        try:
+            self._held.take(self._admin)
+        except OSError as error:
+            log.warning("HAProxy's sockets cannot be held: %s", error)
 
     def runs(self, config: str) -> bool:
         """Whether the process that serves now was started with ``config``, weights apart."""
@@ -140,6 +163,7 @@ class HaproxyProcess:
 
     def stop(self) -> None:
         """End the process, finishing requests under way for a moment."""
+        self._held.close()
         for replaced in self._all_ours():
             if replaced != self.pid:
                 _signal(replaced, signal.SIGKILL)

@@ -14,7 +14,8 @@ from dataclasses import replace
 
 import pytest
 
-from agentloop.contracts import TrafficSplit
+from agentloop.contracts import PortInUse, TrafficSplit
+from agentloop.serving.haproxy_process import check_port_free
 
 pytestmark = pytest.mark.ray
 BLUE, GREEN = "0.1.0-aaaaaaaa-bbbbbbb1", "0.2.0-aaaaaaaa-bbbbbbb2"
@@ -208,6 +209,42 @@ def answers(edge):
         return edge.ask().status == 200
     except OSError:
         return False
+
+
+def test_nobody_who_connects_is_refused_while_haproxy_is_dead(edge):
+    """What is lost is what was in flight, and no more."""
+    lost, answered, done = [], [], threading.Event()
+
+    def client():
+        while not done.is_set():
+            try:
+                answered.append(edge.ask().status)
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(error)
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        time.sleep(0.1)
+        os.kill(edge.process.pid, signal.SIGKILL)
+        edge.until(lambda: edge.process.pid is not None)
+        before = len(answered)
+        edge.until(lambda before=before: len(answered) > before + 20)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert set(answered) == {200}
+    assert len(lost) <= 3 * len(threads)
+    assert not any(isinstance(error, ConnectionRefusedError) for error in lost)
+
+
+def test_an_edge_that_was_stopped_leaves_its_port_to_others(edge_world):
+    edge = edge_world()
+    with pytest.raises(PortInUse):
+        check_port_free("127.0.0.1", edge.port)
+    edge.keeper.stop()
+    check_port_free("127.0.0.1", edge.port)
 
 
 def test_a_haproxy_that_hangs_is_replaced(edge):
