@@ -64,7 +64,7 @@ def run(quick: bool) -> tuple[Rows, Rows]:
             "unit": "%",
             "direction": "at least",
             "target": 95.0,
-            "holds": caught >= 95.0,
+            "holds": bool(caught >= 95.0),
         }
     )
     rows += _proofs(200 if quick else 1000)
@@ -72,7 +72,7 @@ def run(quick: bool) -> tuple[Rows, Rows]:
     traffic = draw(same_version(600, PERCENTS), 8, np.random.default_rng(11))
     apart = disagreements(traffic, LIMITS, 8, 6 if quick else 20)
     targets.append(
-        _at_most("judge: log evidence apart from the simulation's", round(apart, 6), 1e-4)
+        _at_most("judge: log evidence apart from the simulation's", round(float(apart), 6), 1e-4)
     )
     return rows, targets
 
@@ -84,7 +84,7 @@ def _at_most(name: str, value: float, limit: float) -> dict[str, Any]:
         "unit": "",
         "direction": "at most",
         "target": limit,
-        "holds": value <= limit,
+        "holds": bool(value <= limit),
     }
 
 
