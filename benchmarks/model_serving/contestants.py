@@ -38,7 +38,8 @@ Command = Callable[[Place], list[str]]
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """``read`` takes the two probabilities out of a parsed answer. ``prepare`` is run once a start,
-    before the clock. ``quick``: takes part in a quick run too."""
+    before the clock. ``quick``: takes part in a quick run too; ``minor``: in the first round only,
+    a variant that shows what one choice of the same server costs."""
 
     name: str
     environment: str
@@ -49,6 +50,7 @@ class Contestant:
     variables: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Place], list[str] | None] = lambda _: None
     quick: bool = False
+    minor: bool = False
 
 
 def instances(row: Row) -> Any:
@@ -87,22 +89,38 @@ def ours(name: str, *options: str) -> Contestant:
     )
 
 
-def ray(name: str, mode: str, variables: Mapping[str, str], quick: bool = False) -> Contestant:
+def ray(name: str, mode: str, variables: Mapping[str, str], main: bool = False) -> Contestant:
     """Plain Ray Serve, in the product's own environment: it is the same Ray."""
 
     def command(p: Place) -> list[str]:
         return [p.python, str(HERE / "peer_ray.py"), str(p.port), str(p.folder / "r"), mode]
 
-    return Contestant(name, "", command, "/predict", instances, predictions, variables, quick=quick)
+    return Contestant(
+        name,
+        "",
+        command,
+        "/predict",
+        instances,
+        predictions,
+        variables,
+        quick=main,
+        minor=not main,
+    )
 
 
-def bentoml(name: str, environment: str) -> Contestant:
+def bentoml(name: str, environment: str, minor: bool = False) -> Contestant:
     def command(p: Place) -> list[str]:
         where = ["--host", "127.0.0.1", "--port", str(p.port), "--working-dir", str(HERE)]
         return [f"{p.program}/bentoml", "serve", "peer_bentoml:MLP", *where]
 
     return Contestant(
-        name, environment, command, "/predict", lambda row: {"rows": [row]}, lambda a: a[0]
+        name,
+        environment,
+        command,
+        "/predict",
+        lambda row: {"rows": [row]},
+        lambda answer: answer[0],
+        minor=minor,
     )
 
 
@@ -155,6 +173,7 @@ def mlserver(name: str, parallel: str, quick: bool = False) -> Contestant:
         {"MLSERVER_PARALLEL_WORKERS": parallel, "PYTHONPATH": str(HERE)},
         prepare,
         quick,
+        not quick,
     )
 
 
@@ -173,8 +192,8 @@ CONTESTANTS = (
     ours(OURS),
     ours(OURS_SPLIT, "--versions", "2", "--serve", "2", "--shares", "90,10"),
     Contestant(BARE, "serving_bare", bare, "/predict", instances, predictions, quick=True),
-    ray(SERVE_FAST, "tuned", BOTH, quick=True),
-    ray(SERVE_DEFAULT, "default", {}, quick=True),
+    ray(SERVE_FAST, "tuned", BOTH, main=True),
+    ray(SERVE_DEFAULT, "default", {}, main=True),
     ray("Ray Serve, 200 a replica, no access log", "tuned", {}),
     ray("Ray Serve, HAProxy only", "tuned", {"RAY_SERVE_ENABLE_HA_PROXY": "1"}),
     ray("Ray Serve, throughput only", "tuned", {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}),
@@ -193,7 +212,7 @@ CONTESTANTS = (
     litserve("LitServe", "default"),
     litserve("LitServe, fast queue", "fast"),
     bentoml("BentoML", "serving_bentoml"),
-    bentoml("BentoML, uvloop + httptools", "serving_bentoml_fast"),
+    bentoml("BentoML, uvloop + httptools", "serving_bentoml_fast", minor=True),
     mlflow("MLflow, table", "table", table),
     mlflow("MLflow, tensor", "tensor", lambda row: {"inputs": [row]}),
 )
