@@ -57,7 +57,7 @@ class HeldSockets:
                 sockets += found
                 connection.sendall(_NUMBER.pack(len(sockets)))
         abouts = _each(words)
-        if len(abouts) != len(sockets):
+        if not len(sockets) == len(abouts) == expected:
             for descriptor in sockets:
                 os.close(descriptor)
             raise ConnectionError("HAProxy says something else about its sockets than 2.8 does")
@@ -105,13 +105,15 @@ class HeldSockets:
 
 def _each(words: bytes) -> list[bytes]:
     """What is said about each socket: a namespace and an interface, each after a byte with its
-    length, and four bytes of options."""
+    length, and four bytes of options. Nothing where that does not come out even."""
     found = []
-    while len(words) > 1:
+    while words:
         interface = 1 + words[0]
-        size = interface + 1 + words[interface] + _NUMBER.size
-        found.append(words[:size])
-        words = words[size:]
+        end = interface + 1 + (words[interface] if interface < len(words) else 0) + _NUMBER.size
+        if end > len(words):
+            return []
+        found.append(words[:end])
+        words = words[end:]
     return found
 
 
