@@ -23,7 +23,7 @@ from agentloop.serving.run_folder import run_dir
 
 START_SECONDS = 5.0
 POLL_SECONDS = 0.01
-HUNG_SECONDS = 3.0
+HUNG_SECONDS = 6.0  # a busy machine may hold up a sound one for a while
 
 log = logging.getLogger(__name__)
 

@@ -250,7 +250,7 @@ def test_an_edge_that_was_stopped_leaves_its_port_to_others(edge_world):
 def test_a_haproxy_that_hangs_is_replaced(edge):
     pid = edge.process.pid
     os.kill(pid, signal.SIGSTOP)
-    edge.until(lambda: edge.process.pid != pid, 10)
+    edge.until(lambda: edge.process.pid != pid, 20)
     took = edge.until(lambda: answers(edge))
     assert took < 2
 
