@@ -194,6 +194,7 @@ async def slow(door: Door, size: Size, seen: Seen) -> None:
     async def crawl(number: int) -> None:
         whole = door.request(door.body, door.infer, [])
         start = 20 if number % 2 else whole.index(b"\r\n\r\n") + 10
+        await asyncio.sleep(number / size.slow)  # not all of them in one instant
         try:
             reader, writer = await asyncio.open_connection(door.host, door.port)
         except OSError:
