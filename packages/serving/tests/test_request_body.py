@@ -60,6 +60,16 @@ async def test_all_arriving_bodies_share_a_bound_and_give_it_back():
     assert await reader.read(receiver(b"y" * 30, b"y" * 30, end=True)) == b"y" * 60
 
 
+def test_bodies_that_wait_share_the_bound_too():
+    reader = BodyReader(80, max_arriving=100)
+    with reader.held(60):
+        with pytest.raises(RequestRejected) as caught, reader.held(60):
+            pass
+        assert caught.value.status == 429
+    with reader.held(60):
+        pass
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -150,9 +150,10 @@ class ReplicaApp:
             return self._decode_now(endpoint, headers, content)
         # One at a time, and the event loop gets its turns between: large bodies are late alone.
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._decoding, self._decode_now, endpoint, headers, content
-        )
+        with self._body.held(len(content)):
+            return await loop.run_in_executor(
+                self._decoding, self._decode_now, endpoint, headers, content
+            )
 
     def _decode_now(self, endpoint: str, headers: Headers, content: bytes) -> InferenceRequest:
         if endpoint == "invocations":

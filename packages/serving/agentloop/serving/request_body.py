@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from agentloop.contracts.errors import RequestRejected
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-# Bodies that are still arriving, of all requests together: what keeps many slow uploads from
-# filling the memory. A body that comes in one piece is never counted.
+# Large bodies that arrive or wait to be read, of all requests together: what keeps many of them from
+# filling the memory. A small body that comes in one piece is never counted.
 MAX_ARRIVING_BYTES = 64_000_000
 
 # curl says the second of what it is given with -d.
@@ -50,6 +51,17 @@ class BodyReader:
                 if not message.get("more_body", False):
                     return b"".join(chunks)
                 message = await receive()
+        finally:
+            self._arriving -= size
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """While a large body that has arrived waits to be read. Raises RequestRejected (429)."""
+        if self._arriving + size > self._max_arriving:
+            raise RequestRejected(429, "too many large bodies are waiting at this replica")
+        self._arriving += size
+        try:
+            yield
         finally:
             self._arriving -= size
 
