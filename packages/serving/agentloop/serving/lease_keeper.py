@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 5.0
 RENEW_SECONDS = 1.5
-# A controller that neither moves nor watches for so long counts as dead, though its thread lives. One
-# look may take long: 200 probes of a slow model over four connections.
+# A controller that neither moves nor watches for so long counts as dead, though its thread lives.
+# One look may take long: 200 probes of a slow model over four connections.
 STALL_SECONDS = 300.0
 
 
