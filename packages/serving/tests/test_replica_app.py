@@ -297,5 +297,9 @@ async def test_small_requests_are_answered_while_a_large_body_is_read():
     assert await asyncio.to_thread(gated.begun.wait, 5)
     assert (await ask(INFER, BODY, app=app))[0] == 200
     assert not large.done()
+    app._body._max_arriving = 2 * INLINE_BYTES
+    status, headers, answer = await ask(INFER, BODY + b" " * INLINE_BYTES, app=app)
+    assert (status, headers[b"retry-after"]) == (429, b"1")
+    assert "large bodies" in answer["error"]
     gated.gate.set()
     assert (await large)[0] == 200

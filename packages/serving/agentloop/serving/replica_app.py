@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from random import Random
 from typing import Any
 
@@ -52,6 +53,7 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _BUSY = (429, 503)
 _NOTHING: Mapping[str, Any] = {}
 _NO_LABELS = np.empty(0)
+_NOT_HELD = nullcontext()
 _random = Random()
 
 log = logging.getLogger(__name__)
@@ -125,8 +127,9 @@ class ReplicaApp:
         request, labels, content = None, _NO_LABELS, b""
         try:
             content = await self._read(headers, receive)
-            request = await self._decode(endpoint, headers, content)
-            labels, scores = await self._predict(request)
+            with self._body.held(len(content)) if len(content) > INLINE_BYTES else _NOT_HELD:
+                request = await self._decode(endpoint, headers, content)
+                labels, scores = await self._predict(request)
             answer = self._encode(endpoint, labels, scores, request)
         except RequestRejected as error:
             answer = Answer(error.status, error_body(error.reason))
@@ -150,10 +153,9 @@ class ReplicaApp:
             return self._decode_now(endpoint, headers, content)
         # One at a time, and the event loop gets its turns between: large bodies are late alone.
         loop = asyncio.get_running_loop()
-        with self._body.held(len(content)):
-            return await loop.run_in_executor(
-                self._decoding, self._decode_now, endpoint, headers, content
-            )
+        return await loop.run_in_executor(
+            self._decoding, self._decode_now, endpoint, headers, content
+        )
 
     def _decode_now(self, endpoint: str, headers: Headers, content: bytes) -> InferenceRequest:
         if endpoint == "invocations":

@@ -10,8 +10,8 @@ from agentloop.contracts.errors import RequestRejected
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-# Large bodies that arrive or wait to be read, of all requests together: what keeps many of them from
-# filling the memory. A small body that comes in one piece is never counted.
+# Large bodies, from their arrival to their answer, of all requests together: what keeps many of
+# them from filling the memory. A small body that comes in one piece is never counted.
 MAX_ARRIVING_BYTES = 64_000_000
 
 # curl says the second of what it is given with -d.
@@ -56,7 +56,7 @@ class BodyReader:
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
-        """While a large body that has arrived waits to be read. Raises RequestRejected (429)."""
+        """From a large body's arrival to its prediction. Raises RequestRejected (429)."""
         if self._arriving + size > self._max_arriving:
             raise RequestRejected(429, "too many large bodies are waiting at this replica")
         self._arriving += size
