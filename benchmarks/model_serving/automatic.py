@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 import time
@@ -76,7 +77,7 @@ def once(title: str, rollout: dict[str, Any]) -> tuple[dict[str, Any], list[Targ
     row = {
         "failing_version": title,
         "status": told["status"],
-        "seconds_from_first_bad_answer": round(seconds, 2),
+        "seconds_from_first_bad_answer": round(seconds, 2) if math.isfinite(seconds) else None,
         "its_requests": int(told["metrics"].get("canary_requests", 0)),
         "its_errors": int(told["metrics"].get("canary_errors", 0)),
         "client_requests": seen.total,

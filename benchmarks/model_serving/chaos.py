@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -102,7 +103,7 @@ def kill_row(title: str, seen: Seen, gap: float, whole: float | None) -> dict[st
         "requests": seen.total,
         "failed": seen.failed + seen.bad,
         "trouble": seen.trouble,
-        "service_back_s": round(gap, 2),
+        "service_back_s": round(gap, 2) if math.isfinite(gap) else None,
         "all_as_before_s": None if whole is None else round(whole, 1),
     }
 

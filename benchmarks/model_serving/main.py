@@ -16,6 +16,7 @@ import platform
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +26,9 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1] / "measuring"))
 
 from load import HOW_TO_GET, find_wrk
+from targets import at_least
 
+DIED = "ran to its end"
 Found = tuple[list[dict[str, Any]], list[dict[str, Any]], Any]
 
 
@@ -63,7 +66,11 @@ def main() -> int:
     seconds: dict[str, float] = {}
     for name in options.only:
         began = time.monotonic()
-        more, wanted, details = PARTS[name](options)
+        try:
+            more, wanted, details = PARTS[name](options)
+        except Exception as error:  # the other parts are still worth having
+            traceback.print_exc()
+            more, wanted, details = [], [died(name, error)], None
         rows += more
         targets += wanted
         seconds[name] = round(time.monotonic() - began, 1)
@@ -76,7 +83,13 @@ def main() -> int:
         verdict = "holds" if target["holds"] else "MISSED"
         wanted = f"{target['direction']} {target['target']} {target['unit']}".strip()
         print(f"{target['name']}: {target['value']}, {wanted}: {verdict}")
-    return 0
+    return 1 if any(target["name"].endswith(DIED) for target in targets) else 0
+
+
+def died(name: str, error: Exception) -> dict[str, Any]:
+    """A part without figures is a target that was missed."""
+    print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+    return at_least(f"{name}: {DIED}", 0, 1, "")
 
 
 def write(

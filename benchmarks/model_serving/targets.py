@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 Target = dict[str, Any]
@@ -20,7 +21,8 @@ def _target(
 ) -> Target:
     return {
         "name": name,
-        "value": round(value, 4),
+        # What never happened has no seconds, and JSON no infinity.
+        "value": round(value, 4) if math.isfinite(value) else None,
         "target": target,
         "unit": unit,
         "direction": direction,
