@@ -8,7 +8,7 @@ from typing import Any
 from agentloop.contracts import ModelNotServed
 from agentloop.loop.cluster import is_alive, read_record
 from agentloop.loop.home import StateFolder
-from agentloop.serving import control_store, read_endpoint, read_split
+from agentloop.serving import control_store, inside_url, read_endpoint, read_split
 
 ANSWER_SECONDS = 2.0
 
@@ -41,7 +41,8 @@ def _model(home: StateFolder, name: str, url: str) -> dict[str, Any]:
     return {
         "model": name,
         "endpoint": f"{model_url}/infer" if url else "",
-        "ready": bool(url) and _answers(f"{model_url}/ready"),
+        # By the door inside: the public one may ask for a key and for trust in its certificate.
+        "ready": bool(url) and _answers(f"{inside_url(home.root)}/v2/models/{name}/ready"),
         "weights": weights,
     }
 
