@@ -16,6 +16,7 @@ from processes import cpu_seconds, descendants, memory_mb, resident_mb
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.02
 STOP_S = 15.0
+IDLE_OVER_S, IDLE_SHARE = 0.5, 0.25
 
 
 class Launched:
@@ -55,6 +56,16 @@ class Launched:
     def own_pids(self) -> list[int]:
         """Of the launched process and what descends from it still."""
         return descendants(self._process.pid)
+
+    def settle(self, limit_s: float) -> None:
+        """Wait until it is idle, as it should be while nobody asks: under IDLE_SHARE of a
+        processor."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            before = self.cpu_seconds()
+            time.sleep(IDLE_OVER_S)
+            if self.cpu_seconds() - before < IDLE_SHARE * IDLE_OVER_S:
+                return
 
     def cpu_seconds(self) -> float:
         return cpu_seconds(self.pids)

@@ -159,7 +159,7 @@ def main() -> int:
     import ray
 
     ray.init(
-        num_cpus=4,
+        num_cpus=2,
         include_dashboard=False,
         namespace="agentloop",
         _temp_dir=str(options.folder / "r"),
