@@ -42,8 +42,10 @@ def body(colour):
 class Clients:
     """About 50 requests a second, half of them with a red row; counts what they see."""
 
-    def __init__(self, address):
+    def __init__(self, address, sessions=0):
         self._address, self._ended = address, threading.Event()
+        self._sessions = sessions
+        self.by_session = collections.defaultdict(list)
         self.seen = collections.Counter()
         self._thread = threading.Thread(target=self._run)
 
@@ -65,10 +67,16 @@ class Clients:
         # In turn, they would keep in step with the edge, which deals in turn as well.
         rows = random.Random(7)
         while not self._ended.wait(0.018):
-            connection.request("POST", INFER, rows.choice(bodies))
+            session = str(rows.randrange(self._sessions)) if self._sessions else ""
+            headers = {"x-session-id": session} if session else {}
+            connection.request("POST", INFER, rows.choice(bodies), headers)
             answer = connection.getresponse()
             answer.read()
-            self.seen[answer.status, answer.getheader("x-model-version")] += 1
+            version = answer.getheader("x-model-version")
+            self.seen[answer.status, version] += 1
+            history = self.by_session[session]
+            if history[-1:] != [version]:
+                history.append(version)
         connection.close()
 
 
@@ -98,8 +106,8 @@ class World:
         split = self.store.split("tiny")
         return split.weights.get(version, 0.0) if split else 0.0
 
-    def clients(self):
-        return Clients(read_endpoint(self.home))
+    def clients(self, sessions=0):
+        return Clients(read_endpoint(self.home), sessions)
 
     def until(self, condition, seconds):
         """Seconds until ``condition`` holds."""
@@ -231,3 +239,20 @@ def test_a_shadow_gets_copies_and_is_then_promoted(world):
     assert result["metrics"]["shadow_compared"] >= 50
     assert clients.failed == 0
     assert world.share(first) == 100
+
+
+def test_an_ab_test_splits_sessions_and_leaves_others_alone(world):
+    old, new = world.versions[:2] if world.share(world.versions[0]) else world.versions[1::-1]
+    with world.clients(sessions=40) as people, world.clients() as others:
+        controller = world.controller(new, strategy="ab", max_wait_seconds=60)
+        world.until(lambda: world.share(new) == 50, 40)
+        time.sleep(1)
+        by_session = {session: list(seen) for session, seen in people.by_session.items()}
+        assert others.seen[200, new] == 0
+        result = world.result(controller)
+    assert result["status"] == "completed", result
+    chosen = [session for session, seen in by_session.items() if new in seen]
+    assert 5 <= len(chosen) <= 35
+    # No session ever comes back from the new version to the old one.
+    assert all(seen in ([old], [new], [old, new]) for seen in people.by_session.values())
+    assert people.failed == others.failed == 0
