@@ -39,9 +39,9 @@ class FastFeatures:
 
     def transform(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """float32 (rows, width) from raw columns (rows,). Raises KeyError, ValueError."""
-        if isinstance(columns, MatrixColumns) and columns.names == self._names:
-            if len(self._names) == self._width:
-                return self._scaled(columns.matrix).astype(np.float32)
+        numbers_alone = len(self._names) == self._width
+        if numbers_alone and isinstance(columns, MatrixColumns) and columns.names == self._names:
+            return self._scaled(columns.matrix).astype(np.float32)
         first = next(iter(columns.values()))
         matrix = np.zeros((len(first), self._width), np.float32)
         start = len(self._names)
