@@ -546,6 +546,13 @@ def test_the_page_shows_names_as_text_not_as_markup(world):
     assert "<script>" not in rollout_page(view, 0.0)
 
 
+def test_a_rollback_that_went_through_no_stages_draws_no_course(world):
+    world.deploy(world.plane)
+    view = view_rollout(world.store, "tiny", world.clock.now)
+    assert "<svg" in rollout_page(view, world.clock.now)
+    assert "<svg" not in rollout_page(replace(view, stages=()), world.clock.now)
+
+
 def test_there_is_no_view_before_the_first_rollout(world):
     with pytest.raises(NoRollout, match="there has been none"):
         view_rollout(world.store, "nobody", 0.0)

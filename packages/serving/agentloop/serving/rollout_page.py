@@ -25,8 +25,7 @@ tr + tr td {{ border-top: 1px solid #eee }}
 </style>
 <h1>{title}</h1>
 <p>{headline}; {strategy}, deployment {deployment_id}, begun {began}</p>
-{chart}
-<h2>Stages</h2><table>{stages}</table>
+{course}
 <h2>Evidence</h2>{evidence}
 <h2>Log</h2><table>{log}</table>
 </html>
@@ -41,8 +40,7 @@ def rollout_page(view: RolloutView, now: float) -> str:
         strategy=escape(view.strategy or "rollback"),
         deployment_id=escape(view.deployment_id),
         began=_time(view.started_at),
-        chart=share_chart(view, now),
-        stages="".join(_stage(stage) for stage in view.stages),
+        course=_course(view, now),
         evidence=_evidence(view),
         log="".join(
             f"<tr><td class=quiet>{_time(event.at)}</td><td>{event.kind}</td>"
@@ -50,6 +48,14 @@ def rollout_page(view: RolloutView, now: float) -> str:
             for event in view.events
         ),
     )
+
+
+def _course(view: RolloutView, now: float) -> str:
+    """Shares and stages; a rollback by somebody's word went through none."""
+    if not view.stages:
+        return ""
+    stages = "".join(_stage(stage) for stage in view.stages)
+    return f"{share_chart(view, now)}\n<h2>Stages</h2><table>{stages}</table>"
 
 
 def share_chart(view: RolloutView, now: float) -> str:
