@@ -68,7 +68,7 @@ def _in_workers(
 
     from agentloop.training.ray_processes import LeanTrainer, TorchProcesses
     from agentloop.training.ray_shards import offered
-    from agentloop.training.ray_workers import train_in_worker
+    from agentloop.training.ray_workers import Packed, train_in_worker
 
     _tell(folder, say)
     (folder / SNAPSHOT).unlink(missing_ok=True)
@@ -96,8 +96,8 @@ def _in_workers(
         raise _typed(error, folder) from error
     if isinstance(outcome, AgentLoopError):
         raise outcome
-    fitted: Fitted = outcome
-    return fitted
+    packed: Packed = outcome
+    return packed.unpack()
 
 
 def _tell(folder: Path, say: Say) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,30 @@ CHECKPOINTS_PER_FIT = 5
 SECONDS_BETWEEN = 30.0
 
 
-def train_in_worker(config: dict[str, Any]) -> Fitted | AgentLoopError | None:
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A fit on its way to the driver. It passes through Ray Train's controller, which would import
+    torch, for two seconds, only to look at tensors: ``weights`` are bytes until they are there."""
+
+    fitted: Fitted
+    weights: bytes
+
+    @classmethod
+    def of(cls, fitted: Fitted) -> Packed:
+        import torch
+
+        buffer = BytesIO()
+        torch.save(fitted.weights, buffer)
+        return cls(replace(fitted, weights={}), buffer.getvalue())
+
+    def unpack(self) -> Fitted:
+        import torch
+
+        weights = torch.load(BytesIO(self.weights), weights_only=True)
+        return replace(self.fitted, weights=weights)
+
+
+def train_in_worker(config: dict[str, Any]) -> Packed | AgentLoopError | None:
     """Ray Train's loop: fit, and answer from the first worker.
 
     A typed error is an answer, not a failure: trying again would not help.
@@ -36,7 +61,7 @@ def train_in_worker(config: dict[str, Any]) -> Fitted | AgentLoopError | None:
         fitted = family_of(request.family).fit(request, train, tune, around)
     except (TrainingError, DiskFull) as error:
         return error
-    return fitted if around.rank == 0 else None
+    return Packed.of(fitted) if around.rank == 0 else None
 
 
 class RayWorkers:
