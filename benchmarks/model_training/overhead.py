@@ -60,7 +60,7 @@ def start_ray(ray: Any) -> None:
 
 
 def one_round(folder: Path, rows: int, samples: Samples) -> None:
-    from overhead_job import job, plain_epochs, small_job
+    from overhead_job import job, plain_epochs
 
     from agentloop.training.ray_trainer import train_with_ray
 
@@ -73,13 +73,25 @@ def one_round(folder: Path, rows: int, samples: Samples) -> None:
     plain, ours = process_s("plain"), process_s("ours")
     samples["plain torch, a whole process"].append(plain)
     samples["in this process, a whole process"].append(ours)
+    fixed_costs(folder, samples)
+    samples["a killed worker, beside an undisturbed fit"].append(
+        killed_s(folder, train, tune, request)
+    )
+
+
+def fixed_costs(folder: Path, samples: Samples) -> None:
+    """Seconds of a fit in workers that has next to nothing to do, ours and plain Ray Train's."""
+    from overhead_job import plain_ray_train, small_job
+
+    from agentloop.training.ray_trainer import train_with_ray
+
     for workers in WORKERS:
         began = time.monotonic()
         train_with_ray(*small_job(), workers, folder / f"small{workers}")
         samples[f"{named(workers)}, fixed cost"].append(time.monotonic() - began)
-    samples["a killed worker, beside an undisturbed fit"].append(
-        killed_s(folder, train, tune, request)
-    )
+        began = time.monotonic()
+        plain_ray_train(workers, folder / f"plain{workers}")
+        samples[f"{named(workers)}, plain Ray Train"].append(time.monotonic() - began)
 
 
 def epoch_s(times: list[float]) -> float:
@@ -177,7 +189,10 @@ def targets(samples: Samples) -> list[dict[str, Any]]:
     found.append(target("in this process: fixed cost", local, MOST_LOCAL_S, unit="s"))
     for workers in map(named, WORKERS):
         name = f"{workers}: fixed cost, cluster up"
-        found.append(target(name, samples[f"{workers}, fixed cost"], MOST_CLUSTER_S, unit="s"))
+        ours, theirs = samples[f"{workers}, fixed cost"], samples[f"{workers}, plain Ray Train"]
+        found.append(target(name, ours, MOST_CLUSTER_S, unit="s"))
+        name = f"{workers}: fixed cost, times plain Ray Train's"
+        found.append(target(name, ratios(ours, theirs), 1.0))
     return found
 
 

@@ -79,6 +79,24 @@ def plain_epochs(train: Any, tune: Any, request: Any) -> list[float]:
     return times
 
 
+def plain_ray_train(workers: int, folder: Path) -> None:
+    """Ray Train as its own pages start it, with a loop that does nothing. Its health checks are as
+    frequent as ours: the default waits for seconds after the loop."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    TorchTrainer(
+        idle_loop,
+        train_loop_config={},
+        scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 0.5}),
+        run_config=RunConfig(name=folder.name, storage_path=str(folder.parent)),
+    ).fit()
+
+
+def idle_loop(config: dict[str, Any]) -> None:
+    """What the workers of ``plain_ray_train`` do."""
+
+
 def main() -> int:
     """Fit next to nothing in a process of its own: its time is what a fit costs at least."""
     request, train, tune = small_job()
