@@ -115,7 +115,7 @@ def _tune_ray_train() -> None:
     import ray
 
     # The default of 2 s is spent after the loop has ended, twice.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
     if len(ray.nodes()) == 1:
         # Nobody preempts the only node, and the watcher is one more process to start.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
