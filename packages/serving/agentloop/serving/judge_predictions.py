@@ -17,7 +17,6 @@ from agentloop.serving.canary_evidence import Evidence, Finding, Limits, Predict
 from agentloop.serving.two_sample import RateBlock, RateProcess
 
 # Regression bins are named GROUP:BIN, a class stands in the group of "": see PredictionBins.
-_NO_GROUP = ""
 
 
 def prediction_findings(steps: Sequence[Evidence], limits: Limits) -> tuple[Finding, ...]:

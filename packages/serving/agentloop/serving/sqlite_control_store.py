@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agentloop.contracts.codec import canonical_json, from_dict, to_dict
-from agentloop.contracts.errors import DiskFull
 from agentloop.contracts.traffic import TrafficSplit
 from agentloop.serving.control_store import (
     Bake,
@@ -25,9 +24,11 @@ from agentloop.serving.control_store import (
     check_fence,
     superseded,
 )
+from agentloop.serving.sqlite_file import opened, transaction
 
-BUSY_TIMEOUT_S = 10.0
 _SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS nouns (
   kind TEXT NOT NULL, model TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL,
   seq INTEGER PRIMARY KEY AUTOINCREMENT, UNIQUE (kind, model, key));
@@ -143,14 +144,14 @@ class SqliteControlStore:
     def events(self, model: str) -> tuple[RolloutEvent, ...]:
         if not self._path.exists():
             return ()
-        with self._connect() as db:
+        with opened(self._path, _SCHEMA) as db:
             rows = db.execute("SELECT body FROM events WHERE model = ? ORDER BY seq", (model,))
             return tuple(from_dict(RolloutEvent, json.loads(body)) for (body,) in rows)
 
     def _read(self, kind: str, cls: type[T], model: str | None = None) -> tuple[T, ...]:
         if not self._path.exists():
             return ()
-        with self._connect() as db:
+        with opened(self._path, _SCHEMA) as db:
             return _select(db, kind, cls, model)
 
     def _delete(self, kind: str, model: str, key: str) -> None:
@@ -160,32 +161,9 @@ class SqliteControlStore:
             )
 
     @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(_SCHEMA)
-            yield db
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise DiskFull(str(self._path), 1, 0) from None
-            raise
-        finally:
-            db.close()
-
-    @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that has the write lock from its start, so check-then-write is atomic."""
-        with self._connect() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+        with opened(self._path, _SCHEMA) as db, transaction(db):
+            yield db
 
 
 def _put(db: sqlite3.Connection, kind: str, model: str, key: str, noun: Any) -> None:

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agentloop.contracts.codec import canonical_json, from_dict, to_dict
-from agentloop.contracts.errors import DiskFull
 from agentloop.serving.api_keys import ApiKey, name_taken, revoked
+from agentloop.serving.sqlite_file import opened, transaction
 
-BUSY_TIMEOUT_S = 10.0
 KEYS_FILE = "api_keys.db"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS keys (seq INTEGER PRIMARY KEY, name TEXT UNIQUE, body TEXT)"
 
@@ -50,27 +49,13 @@ class SqliteKeyStore:
         # SQLite gives its journal the mode of the file, so the file's own mode is enough.
         self._path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        try:
-            db.execute(_SCHEMA)
+        with opened(self._path, _SCHEMA) as db:
             yield db
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise DiskFull(str(self._path), 1, 0) from None
-            raise
-        finally:
-            db.close()
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._connect() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+        with self._connect() as db, transaction(db):
+            yield db
 
 
 def _body(key: ApiKey) -> str:
