@@ -1,4 +1,4 @@
-"""A real edge over a tiny backend: HAProxy and its keeper, without Ray or a model."""
+"""A real edge over a tiny backend, without Ray or a model; and a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import collections
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import socket
 import ssl
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -311,3 +313,43 @@ def certificates(tmp_path_factory) -> Path:
     write("expired", -30, 10)
     write("locked", -1, 30, b"secret")
     return folder
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster of a test module, and the folder that all of its files are in."""
+
+    base: Path
+    address: str
+
+    @property
+    def home(self) -> Path:
+        return self.base / "home"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Started as the loop starts one for the state folder ``cluster.home``."""
+    from agentloop.serving import serve_environment
+
+    base = Path(tempfile.mkdtemp(prefix="als", dir="/tmp"))  # short: sockets lie below it
+    before = dict(os.environ)
+    os.environ.update(
+        serve_environment(base / "home"), RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled"
+    )
+    import ray
+
+    context = ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        namespace="agentloop",
+        _temp_dir=str(base / "r"),
+        log_to_driver=False,
+    )
+    try:
+        yield Cluster(base, context.address_info["address"])
+    finally:
+        ray.shutdown()
+        shutil.rmtree(base, ignore_errors=True)
+        os.environ.clear()
+        os.environ.update(before)

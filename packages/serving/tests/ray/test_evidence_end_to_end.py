@@ -6,12 +6,9 @@ import asyncio
 import http.client
 import json
 import os
-import shutil
 import signal
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -79,22 +76,10 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(kit):
-    base = Path(tempfile.mkdtemp(prefix="alv", dir="/tmp"))
-    home, spec = base / "home", kit.spec()
-    from agentloop.serving import serve_environment, start_serving_plane, stop_serving_plane
+def world(kit, cluster):
+    base, home, spec = cluster.base, cluster.home, kit.spec()
+    from agentloop.serving import start_serving_plane, stop_serving_plane
 
-    before = dict(os.environ)
-    os.environ.update(serve_environment(home), RAY_USAGE_STATS_ENABLED="0")
-    import ray
-
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        namespace="agentloop",
-        _temp_dir=str(base / "r"),
-        log_to_driver=False,
-    )
     registry, signer = MemoryRegistry(), open_signer(base / "keys")
     versions = [kit.register(base / "b", registry, number) for number in (1, 2)]
     try:
@@ -105,10 +90,6 @@ def world(kit):
         yield found
     finally:
         stop_serving_plane(home)
-        ray.shutdown()
-        shutil.rmtree(base, ignore_errors=True)
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def shadow(world, percent):

@@ -6,13 +6,10 @@ import asyncio
 import http.client
 import json
 import os
-import shutil
 import signal
 import ssl
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -80,29 +77,13 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def guarded(kit, certificates):
-    base = Path(tempfile.mkdtemp(prefix="alg", dir="/tmp"))
-    from agentloop.serving import serve_environment, stop_serving_plane
+def guarded(kit, certificates, cluster):
+    from agentloop.serving import stop_serving_plane
 
-    before = dict(os.environ)
-    os.environ.update(serve_environment(base / "home"), RAY_USAGE_STATS_ENABLED="0")
-    import ray
-
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        namespace="agentloop",
-        _temp_dir=str(base / "r"),
-        log_to_driver=False,
-    )
     try:
-        yield Guarded(base / "home", kit, certificates)
+        yield Guarded(cluster.home, kit, certificates)
     finally:
-        stop_serving_plane(base / "home")
-        ray.shutdown()
-        shutil.rmtree(base, ignore_errors=True)
-        os.environ.clear()
-        os.environ.update(before)
+        stop_serving_plane(cluster.home)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import shutil
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -67,19 +63,13 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(kit):
-    base = Path(tempfile.mkdtemp(prefix="alr", dir="/tmp"))
-    before = dict(os.environ)
-    from agentloop.serving import serve_environment
-    from agentloop.serving.haproxy_process import free_port
-
-    os.environ.update(serve_environment(base / "home"), RAY_USAGE_STATS_ENABLED="0")
-    import ray
+def served(kit, cluster):
     from ray import serve
 
-    ray.init(num_cpus=2, include_dashboard=False, _temp_dir=str(base / "r"), log_to_driver=False)
+    from agentloop.serving.haproxy_process import free_port
+
     try:
-        world = Served(base, kit)
+        world = Served(cluster.base, kit)
         world.port = free_port()
         serve.start(
             proxy_location="HeadOnly",
@@ -89,10 +79,6 @@ def served(kit):
         yield world
     finally:
         serve.shutdown()
-        ray.shutdown()
-        shutil.rmtree(base, ignore_errors=True)
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def test_the_model_answers_with_no_more_of_serve_than_its_port(served):

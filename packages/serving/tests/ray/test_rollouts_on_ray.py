@@ -5,14 +5,11 @@ from __future__ import annotations
 import collections
 import http.client
 import json
-import os
 import pickle
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -119,28 +116,16 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(kit):
-    base = Path(tempfile.mkdtemp(prefix="alr", dir="/tmp"))
-    from agentloop.serving import serve_environment, start_serving_plane, stop_serving_plane
+def world(kit, cluster):
+    from agentloop.serving import start_serving_plane, stop_serving_plane
 
-    before = dict(os.environ)
-    environment = serve_environment(base / "home")
-    os.environ.update(environment, RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
-    import ray
-
-    context = ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        namespace="agentloop",
-        _temp_dir=str(base / "r"),
-        log_to_driver=False,
-    )
+    base = cluster.base
     registry, signer, spec = MemoryRegistry(), open_signer(base / "keys"), kit.spec()
     versions = [kit.register(base / "b", registry, number) for number in (1, 2)]
     versions.append(kit.register(base / "b", registry, 3, broken=True))
     load = kit.approve_all(signer)
     setup = {
-        "address": context.address_info["address"],
+        "address": cluster.address,
         "spec": spec.model_dump(mode="json"),
         "registry": (registry._versions, registry._keys, registry._aliases),
         "trusted_key": signer.public_key,
@@ -149,15 +134,11 @@ def world(kit):
     (base / "setup.pickle").write_bytes(pickle.dumps(setup))
     world = World(base, [mv.version for mv in versions])
     try:
-        start_serving_plane(base / "home", spec.serving)
+        start_serving_plane(cluster.home, spec.serving)
         assert world.deploy(world.versions[0])["status"] == "completed"
         yield world
     finally:
-        stop_serving_plane(base / "home")
-        ray.shutdown()
-        shutil.rmtree(base, ignore_errors=True)
-        os.environ.clear()
-        os.environ.update(before)
+        stop_serving_plane(cluster.home)
 
 
 def test_a_controller_killed_at_half_costs_no_answer_and_its_lease_ends(world):
