@@ -44,7 +44,13 @@ class Served:
         mv = self.version
         made = ReplicaSettings(mv.artifact_uri, mv.digest, mv.version, **settings)
         serve.run(build_application(made, None), name=name, route_prefix=f"/{name}")
-        self.until(lambda: self.ask(name, None, "/v2/health/ready")[0] == 200)
+        self.until(lambda: self.is_ready(name))
+
+    def is_ready(self, name):
+        try:
+            return self.ask(name, None, "/v2/health/ready")[0] == 200
+        except OSError:  # the application runs before its proxy listens
+            return False
 
     def ask(self, name, content, path=INFER, headers=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
