@@ -148,8 +148,10 @@ def story(workspace: Workspace) -> Story:
     workspace.write_rows(569)
     rollout = workspace.start("run", "loop.yaml", "--json")
     await_canary(workspace, rollout)
+    assert workspace.agentloop("rollout", "pause", "tumours")[0] == 0
     body = (workspace.folder / "home" / "requests" / "tumours.json").read_bytes()
     split = Counter(ask(first["endpoint"], body)[0] for _ in range(REQUESTS))
+    assert workspace.agentloop("rollout", "resume", "tumours")[0] == 0
     return Story(first, log, after_kill, again, split, finish(rollout))
 
 
