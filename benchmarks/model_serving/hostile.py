@@ -26,7 +26,12 @@ import psutil
 from load import load
 from targets import at_most
 
-from agentloop.serving.hostile_requests import HOSTILE_BODIES, HOSTILE_HEADERS, fuzz_body, spoiled
+from agentloop.serving.protocol.hostile_requests import (
+    HOSTILE_BODIES,
+    HOSTILE_HEADERS,
+    fuzz_body,
+    spoiled,
+)
 
 MAX_ANSWER = 4096
 MAX_GROWTH_MB = 200

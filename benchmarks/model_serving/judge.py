@@ -24,7 +24,7 @@ from judge_worlds import (
     same_version,
 )
 
-from agentloop.serving.canary_judge import SPLIT_BOUND, Limits
+from agentloop.serving.judging.decision import SPLIT_BOUND, Limits
 
 PERCENTS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0)
 STEP_REQUESTS = 2000

@@ -17,10 +17,10 @@ from judge_worlds import BLOCK, LABEL_BLOCK, WINDOW, Flags, Floats, Traffic
 from scipy.special import gammaln
 
 from agentloop.contracts.traffic import ShadowCounts
-from agentloop.serving.canary_evidence import LatencyWindow, PredictionBlock
-from agentloop.serving.canary_judge import Evidence, Limits, judge
-from agentloop.serving.judge_split import RESCUED_PART, TOLERANCE
-from agentloop.serving.two_sample import RateBlock
+from agentloop.serving.judging.decision import Evidence, Limits, judge
+from agentloop.serving.judging.evidence import LatencyWindow, PredictionBlock
+from agentloop.serving.judging.split import RESCUED_PART, TOLERANCE
+from agentloop.serving.judging.two_sample import RateBlock
 
 ODDS = {1.5: 0.1, 2.0: 0.2, 4.0: 0.35, 8.0: 0.2, 32.0: 0.1, 1000.0: 0.05}
 HIGHER = {2.0: 0.35, 4.0: 0.3, 16.0: 0.15}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agentloop.contracts import RolloutSpec
-from agentloop.serving.canary_judge import Evidence, Limits, judge
+from agentloop.serving.judging.decision import Evidence, Limits, judge
 
 LOOK_SECONDS = 0.05
 LIVE = 10

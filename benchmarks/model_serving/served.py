@@ -22,7 +22,7 @@ from processes import command_line
 
 from agentloop.contracts.traffic import TrafficSplit
 from agentloop.serving import control_store, run_dir
-from agentloop.serving.haproxy_process import HaproxyProcess
+from agentloop.serving.edge.haproxy_process import HaproxyProcess
 from agentloop.serving.naming import app_name
 
 HERE = Path(__file__).resolve().parent

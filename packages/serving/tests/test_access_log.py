@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from agentloop.serving.access_log import RotatingLines, finished
+from agentloop.serving.edge.access_log import RotatingLines, finished
 
 
 def test_retries_become_a_flag():

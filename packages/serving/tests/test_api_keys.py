@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from agentloop.contracts import ApiKeyRefused
-from agentloop.serving.api_keys import (
+from agentloop.serving.edge.api_keys import (
     MemoryKeyStore,
     Rate,
     create_key,
@@ -15,7 +15,7 @@ from agentloop.serving.api_keys import (
     find_key,
     map_entries,
 )
-from agentloop.serving.sqlite_key_store import SqliteKeyStore
+from agentloop.serving.edge.sqlite_key_store import SqliteKeyStore
 
 NOW = 1000.0
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from agentloop.contracts.spec_serving import BatchSpec
-from agentloop.serving.batching import INLINE_ROWS, Batcher, Gain
-from agentloop.serving.inference_request import MatrixColumns, join_columns
+from agentloop.serving.protocol.inference_request import MatrixColumns, join_columns
+from agentloop.serving.replica.batching import INLINE_ROWS, Batcher, Gain
 
 
 class Model:

@@ -16,10 +16,10 @@ from agentloop.contracts import (
     RolloutConflict,
     StaleEpoch,
 )
-from agentloop.serving.blue_green import BlueGreenDeployment
-from agentloop.serving.control_store import MemoryControlStore, Rollout
-from agentloop.serving.edge_duties import RetireVersion, all_on, due
+from agentloop.serving.control.store import MemoryControlStore, Rollout
+from agentloop.serving.edge.duties import RetireVersion, all_on, due
 from agentloop.serving.fakes import MemoryPlane
+from agentloop.serving.rollout.blue_green import BlueGreenDeployment
 
 
 class Clock:

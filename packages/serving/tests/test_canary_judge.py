@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from agentloop.contracts import RolloutSpec, ShadowCounts, from_dict, to_dict
-from agentloop.serving.canary_evidence import Dealt, LatencyWindow, PredictionBlock
-from agentloop.serving.canary_judge import Evidence, Limits, judge
-from agentloop.serving.e_values import rate_above
-from agentloop.serving.judge_predictions import common_bins, shift_evidence
-from agentloop.serving.two_sample import RateBlock
+from agentloop.serving.judging.decision import Evidence, Limits, judge
+from agentloop.serving.judging.e_values import rate_above
+from agentloop.serving.judging.evidence import Dealt, LatencyWindow, PredictionBlock
+from agentloop.serving.judging.predictions import common_bins, shift_evidence
+from agentloop.serving.judging.two_sample import RateBlock
 
 LIMITS = Limits(min_requests=50, max_error_rate=0.01)
 

@@ -8,10 +8,10 @@ import pytest
 
 from agentloop.contracts import RolloutSpec, StagedModel
 from agentloop.contracts.traffic import ShadowCounts, VersionEvidence, VersionTraffic
-from agentloop.serving.canary_judge import Limits, judge
-from agentloop.serving.canary_watch import MAX_BATCH, CanaryWatch
-from agentloop.serving.evidence_counts import latency_bucket
+from agentloop.serving.judging.counts import latency_bucket
+from agentloop.serving.judging.decision import Limits, judge
 from agentloop.serving.ports import Replay
+from agentloop.serving.rollout.canary_watch import MAX_BATCH, CanaryWatch
 
 GREEN = StagedModel("m", "green", "")
 

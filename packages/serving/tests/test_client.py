@@ -19,8 +19,8 @@ from agentloop.contracts import (
 )
 from agentloop.lifecycle import InputColumn, Signature
 from agentloop.serving import AsyncClient, Client
-from agentloop.serving.client_exchange import RetryPolicy
-from agentloop.serving.replica_app import ReplicaApp
+from agentloop.serving.client.exchange import RetryPolicy
+from agentloop.serving.replica.app import ReplicaApp
 
 SIGNATURE = Signature(
     "m", "binary", (InputColumn("x", "FP64"), InputColumn("colour", "BYTES")), "y", ("no", "yes")
@@ -102,8 +102,8 @@ def connect(request, monkeypatch, waits):
     async def pause_async(seconds):
         pause(seconds)
 
-    monkeypatch.setattr("agentloop.serving.client.time.sleep", pause)
-    monkeypatch.setattr("agentloop.serving.client.asyncio.sleep", pause_async)
+    monkeypatch.setattr("agentloop.serving.client.clients.time.sleep", pause)
+    monkeypatch.setattr("agentloop.serving.client.clients.asyncio.sleep", pause_async)
 
     class Driven:
         def __init__(self, handler, **options):

@@ -14,7 +14,9 @@ from agentloop.contracts import (
     StaleEpoch,
     TrafficSplit,
 )
-from agentloop.serving.control_store import (
+from agentloop.serving.control.rollout_plan import Promote, RolloutPlan
+from agentloop.serving.control.sqlite_control_store import SqliteControlStore
+from agentloop.serving.control.store import (
     Bake,
     EdgeAddress,
     MemoryControlStore,
@@ -25,8 +27,6 @@ from agentloop.serving.control_store import (
     StagedVersion,
 )
 from agentloop.serving.endpoints import control_store, read_endpoint, read_split
-from agentloop.serving.rollout_plan import Promote, RolloutPlan
-from agentloop.serving.sqlite_control_store import SqliteControlStore
 
 
 @pytest.fixture(params=["memory", "sqlite"])

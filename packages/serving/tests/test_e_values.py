@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentloop.serving.e_values import (
+from agentloop.serving.judging.e_values import (
     clean_trials_needed,
     mean_above,
     rate_above,
@@ -18,7 +18,7 @@ from agentloop.serving.e_values import (
     rate_interval,
     share_differs,
 )
-from agentloop.serving.two_sample import RateBlock, RateProcess, block_log_e, rate_exceeds
+from agentloop.serving.judging.two_sample import RateBlock, RateProcess, block_log_e, rate_exceeds
 
 rates = st.floats(0.01, 0.99)
 

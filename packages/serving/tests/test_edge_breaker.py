@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentloop.serving.edge_breaker import FIRST_SECONDS, MOST_SECONDS, OPENS_AT, Tripped, look
-from agentloop.serving.haproxy_stats import Counts
+from agentloop.serving.edge.breaker import FIRST_SECONDS, MOST_SECONDS, OPENS_AT, Tripped, look
+from agentloop.serving.edge.haproxy_stats import Counts
 
 KEY, STABLE = ("m", "2"), ("m", "1")
 

@@ -7,8 +7,8 @@ import stat
 import pytest
 
 from agentloop.contracts import EdgeExposed, ServingSpec
-from agentloop.serving.control_store import EdgeAddress
-from agentloop.serving.edge_guards import (
+from agentloop.serving.control.store import EdgeAddress
+from agentloop.serving.edge.guards import (
     GUARDS_FILE,
     EdgeGuards,
     Inside,

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentloop.contracts import EdgeExposed, TrafficSplit
-from agentloop.serving.control_store import Bake, EdgeAddress, StagedVersion
-from agentloop.serving.edge_duties import RetireVersion, ReturnToStable, due
-from agentloop.serving.edge_guards import EdgeGuards, Inside
-from agentloop.serving.edge_plan import MAX_WEIGHT, plan_edge, scale_weights, session_ends
-from agentloop.serving.haproxy_config import ROUTES_MAP, render_haproxy_config
-from agentloop.serving.haproxy_guards import KEYS_MAP
-from agentloop.serving.haproxy_process import binary
-from agentloop.serving.haproxy_stats import Counts, as_traffic, parse_stats
+from agentloop.serving.control.store import Bake, EdgeAddress, StagedVersion
+from agentloop.serving.edge.duties import RetireVersion, ReturnToStable, due
+from agentloop.serving.edge.guards import EdgeGuards, Inside
+from agentloop.serving.edge.haproxy_config import ROUTES_MAP, render_haproxy_config
+from agentloop.serving.edge.haproxy_guards import KEYS_MAP
+from agentloop.serving.edge.haproxy_process import binary
+from agentloop.serving.edge.haproxy_stats import Counts, as_traffic, parse_stats
+from agentloop.serving.edge.plan import MAX_WEIGHT, plan_edge, scale_weights, session_ends
 
 FOLDER = Path("/tmp/al-0-00000000")
 ADDRESS = EdgeAddress("127.0.0.1", 8700, 9000)

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from agentloop.contracts.traffic import ShadowCounts, VersionEvidence, VersionTraffic
-from agentloop.serving.evidence_channel import EVIDENCE_SOCKET, EvidenceSender
-from agentloop.serving.evidence_counts import (
+from agentloop.serving.judging.channel import EVIDENCE_SOCKET, EvidenceSender
+from agentloop.serving.judging.counts import (
     EvidenceMessage,
     decode,
     encode,
     latency_bucket,
     slower_than,
 )
-from agentloop.serving.evidence_receiver import EvidenceReceiver
-from agentloop.serving.evidence_table import MOST_PROCESSES, EvidenceTable
-from agentloop.serving.label_reports import report_labels
-from agentloop.serving.prediction_bins import PredictionBins
+from agentloop.serving.judging.label_reports import report_labels
+from agentloop.serving.judging.receiver import EvidenceReceiver
+from agentloop.serving.judging.table import MOST_PROCESSES, EvidenceTable
+from agentloop.serving.replica.prediction_bins import PredictionBins
 
 BINS = PredictionBins(("a", "b"))
 
@@ -79,7 +79,7 @@ async def test_what_a_replica_answers_reaches_the_edge(receiver, folder):
 
 
 def test_labels_are_reported_by_whoever_joins_them(monkeypatch, folder, tmp_path):
-    monkeypatch.setattr("agentloop.serving.label_reports.run_dir", lambda home: folder)
+    monkeypatch.setattr("agentloop.serving.judging.label_reports.run_dir", lambda home: folder)
     assert not report_labels(tmp_path, "m", "v1", correct=2, total=3)
     receiver = EvidenceReceiver(folder)
     receiver.start()

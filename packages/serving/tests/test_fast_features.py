@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentloop.lifecycle import CategoricalFeature, FeaturePipeline, NumericFeature, TextFeature
-from agentloop.serving.fast_features import FastFeatures
+from agentloop.serving.replica.fast_features import FastFeatures
 
 PIPELINE = FeaturePipeline(
     (NumericFeature("x", 1.0, 2.0, 0.5), NumericFeature("z", 0.0, -3.0, 40.0)),

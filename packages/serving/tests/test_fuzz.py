@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from agentloop.lifecycle import InputColumn, Signature
-from agentloop.serving.hostile_requests import HOSTILE_BODIES, HOSTILE_HEADERS, fuzz_body
-from agentloop.serving.replica_app import ReplicaApp
+from agentloop.serving.protocol.hostile_requests import HOSTILE_BODIES, HOSTILE_HEADERS, fuzz_body
+from agentloop.serving.replica.app import ReplicaApp
 
 MIXED = Signature(
     "m", "binary", (InputColumn("x", "FP64"), InputColumn("c", "BYTES")), "y", ("no", "yes")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agentloop.serving.haproxy_sockets import ASK, HeldSockets
+from agentloop.serving.edge.haproxy_sockets import ASK, HeldSockets
 
 NUMBER = struct.Struct("=i")
 ABOUT = b"\x00\x00\x07\x00\x00\x00"  # no namespace, no interface, options 7

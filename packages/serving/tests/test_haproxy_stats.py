@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentloop.contracts.traffic import TrafficSplit
-from agentloop.serving.control_store import EdgeAddress, StagedVersion
-from agentloop.serving.edge_guards import EdgeGuards
-from agentloop.serving.edge_plan import plan_edge
-from agentloop.serving.haproxy_stats import as_traffic, parse_stats
+from agentloop.serving.control.store import EdgeAddress, StagedVersion
+from agentloop.serving.edge.guards import EdgeGuards
+from agentloop.serving.edge.haproxy_stats import as_traffic, parse_stats
+from agentloop.serving.edge.plan import plan_edge
 
 HEAD = "# pxname,svname,status,stot,req_tot,hrsp_5xx,wretr,ttime"
 STAGED = [StagedVersion("m", version, "/b", "d") for version in ("v1", "v2")]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentloop.serving.serve_lean_ingress import CountedTasks, LeanIngress
+from agentloop.serving.replica.serve_lean_ingress import CountedTasks, LeanIngress
 
 
 class App:

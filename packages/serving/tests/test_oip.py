@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from agentloop.contracts import RequestRejected
 from agentloop.lifecycle import InputColumn, Signature
-from agentloop.serving.inference_request import InferenceRequest
-from agentloop.serving.invocations import decode_invocations, encode_invocations
-from agentloop.serving.json_body import parse_object
-from agentloop.serving.oip import InferDecoder, model_metadata
-from agentloop.serving.oip_answer import AnswerEncoder
+from agentloop.serving.protocol.inference_request import InferenceRequest
+from agentloop.serving.protocol.invocations import decode_invocations, encode_invocations
+from agentloop.serving.protocol.json_body import parse_object
+from agentloop.serving.protocol.oip import InferDecoder, model_metadata
+from agentloop.serving.protocol.oip_answer import AnswerEncoder
 
 MIXED = Signature(
     "m", "binary", (InputColumn("x", "FP64"), InputColumn("c", "BYTES")), "y", ("no", "yes")

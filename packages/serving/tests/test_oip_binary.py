@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 
 from agentloop.contracts import RequestRejected
 from agentloop.lifecycle import InputColumn, Signature
-from agentloop.serving.inference_request import InferenceRequest, MatrixColumns, RequestedOutput
-from agentloop.serving.oip import InferDecoder, server_metadata
-from agentloop.serving.oip_answer import AnswerEncoder
-from agentloop.serving.oip_binary import DTYPES, write_values
+from agentloop.serving.protocol.inference_request import (
+    InferenceRequest,
+    MatrixColumns,
+    RequestedOutput,
+)
+from agentloop.serving.protocol.oip import InferDecoder, server_metadata
+from agentloop.serving.protocol.oip_answer import AnswerEncoder
+from agentloop.serving.protocol.oip_binary import DTYPES, write_values
 
 MIXED = Signature(
     "m", "binary", (InputColumn("x", "FP64"), InputColumn("c", "BYTES")), "y", ("no", "yés")

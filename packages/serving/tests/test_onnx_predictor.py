@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from agentloop.lifecycle import open_bundle
-from agentloop.serving import scoring
-from agentloop.serving.onnx_predictor import OnnxPredictor
+from agentloop.serving.replica import scoring
+from agentloop.serving.replica.onnx_predictor import OnnxPredictor
 
 
 @pytest.mark.parametrize("rows", [1, 5, 64])

@@ -10,10 +10,10 @@ import pytest
 
 from agentloop.contracts import ColumnSchema, DataSchema
 from agentloop.lifecycle import InputColumn, Signature, build_reference
-from agentloop.serving.invocations import decode_invocations
-from agentloop.serving.oip import InferDecoder
-from agentloop.serving.openapi import describe_api
-from agentloop.serving.openapi_page import render_page
+from agentloop.serving.protocol.invocations import decode_invocations
+from agentloop.serving.protocol.oip import InferDecoder
+from agentloop.serving.protocol.openapi import describe_api
+from agentloop.serving.protocol.openapi_page import render_page
 
 SIGNATURE = Signature(
     "m", "binary", (InputColumn("x", "FP64"), InputColumn("<c>", "BYTES")), "y", ("no", "yes")

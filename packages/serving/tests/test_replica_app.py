@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agentloop.lifecycle import InputColumn, Signature
-from agentloop.serving.replica_app import INLINE_BYTES, ReplicaApp
+from agentloop.serving.replica.app import INLINE_BYTES, ReplicaApp
 
 SIGNATURE = Signature("m", "binary", (InputColumn("x", "FP64"),), "y", ("no", "yes"))
 BODY = json.dumps(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentloop.contracts import RequestRejected
-from agentloop.serving.request_body import BodyReader, check_content_type
+from agentloop.serving.replica.request_body import BodyReader, check_content_type
 
 
 def receiver(*chunks, end=False):

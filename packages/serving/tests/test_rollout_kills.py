@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agentloop.serving.blue_green import BlueGreenDeployment
-from agentloop.serving.sqlite_control_store import SqliteControlStore
+from agentloop.serving.control.sqlite_control_store import SqliteControlStore
+from agentloop.serving.rollout.blue_green import BlueGreenDeployment
 
 SCRIPT = Path(__file__).parent / "helpers" / "kill_rollout.py"
 ROLLOUT = {"shadow_percent": 50.0, "steps": (50.0, 100.0), "step_seconds": 0.0}

@@ -6,7 +6,7 @@ import pytest
 
 from agentloop.contracts import PlanOutdated, RolloutSpec, TrafficSplit
 from agentloop.contracts.codec import canonical_json, from_dict, to_dict
-from agentloop.serving.rollout_plan import (
+from agentloop.serving.control.rollout_plan import (
     Bake,
     Probe,
     Promote,

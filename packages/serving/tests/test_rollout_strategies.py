@@ -20,18 +20,18 @@ from agentloop.contracts import (
     RolloutSpec,
     StaleEpoch,
 )
-from agentloop.serving.blue_green import BlueGreenDeployment
-from agentloop.serving.control_store import MemoryControlStore, Order, Rollout, RolloutEvent
-from agentloop.serving.edge_duties import ReturnToStable, all_on, due
+from agentloop.serving.control.rollout_plan import plan_rollout
+from agentloop.serving.control.store import MemoryControlStore, Order, Rollout, RolloutEvent
+from agentloop.serving.edge.duties import ReturnToStable, all_on, due
 from agentloop.serving.fakes import MemoryPlane
-from agentloop.serving.lease_keeper import LeaseKeeper
-from agentloop.serving.rollout_log import RolloutLog
-from agentloop.serving.rollout_notice import AlertmanagerNotices, Notice, give_notice
-from agentloop.serving.rollout_orders import RolloutOrders, wish_of
-from agentloop.serving.rollout_page import rollout_page
-from agentloop.serving.rollout_plan import plan_rollout
-from agentloop.serving.rollout_view import view_rollout
-from agentloop.serving.split_writer import SplitWriter
+from agentloop.serving.rollout.blue_green import BlueGreenDeployment
+from agentloop.serving.rollout.lease_keeper import LeaseKeeper
+from agentloop.serving.rollout.log import RolloutLog
+from agentloop.serving.rollout.notice import AlertmanagerNotices, Notice, give_notice
+from agentloop.serving.rollout.orders import RolloutOrders, wish_of
+from agentloop.serving.rollout.page import rollout_page
+from agentloop.serving.rollout.split_writer import SplitWriter
+from agentloop.serving.rollout.view import view_rollout
 
 
 class Clock:

@@ -22,7 +22,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_a_replica_loads_no_training_libraries():
-    found = loaded("import agentloop.serving.serve_replica")
+    found = loaded("import agentloop.serving.replica.serve_replica")
     # ray.serve itself brings pandas and pyarrow.
     assert not any(name in found for name in ("'torch'", "'mlflow'", "'evidently'", "'httpx'"))
 

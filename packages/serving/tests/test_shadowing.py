@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from agentloop.contracts.traffic import ShadowCounts
-from agentloop.serving.evidence_channel import EvidenceSender
-from agentloop.serving.prediction_bins import PredictionBins
-from agentloop.serving.replica_evidence import ReplicaEvidence
-from agentloop.serving.shadowing import QUEUE, ShadowMirror, predictions_of
+from agentloop.serving.judging.channel import EvidenceSender
+from agentloop.serving.replica.evidence import ReplicaEvidence
+from agentloop.serving.replica.prediction_bins import PredictionBins
+from agentloop.serving.replica.shadowing import QUEUE, ShadowMirror, predictions_of
 
 BINS = PredictionBins(("a", "b"))
 LABELS = np.array(["a", "b"], dtype=object)
@@ -148,7 +148,7 @@ async def test_a_shadow_that_is_not_there_has_failed():
 
 
 async def test_a_shadow_that_never_answers_costs_a_bounded_queue(monkeypatch):
-    monkeypatch.setattr("agentloop.serving.shadowing.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("agentloop.serving.replica.shadowing.TIMEOUT_SECONDS", 0.2)
     async with Green(content=None) as green:
         watching, tally = evidence(green.port)
         for _ in range(QUEUE + 100):

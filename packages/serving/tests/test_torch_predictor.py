@@ -129,8 +129,8 @@ CASES = {
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("case", CASES)
 def test_it_answers_as_the_validated_graph(tmp_path, case, device):
-    from agentloop.serving.onnx_predictor import OnnxPredictor
-    from agentloop.serving.torch_predictor import TorchPredictor
+    from agentloop.serving.replica.onnx_predictor import OnnxPredictor
+    from agentloop.serving.replica.torch_predictor import TorchPredictor
 
     members, task, names = CASES[case]
     bundle = make_bundle(tmp_path / "bundle", members, task, names)
@@ -146,7 +146,7 @@ def test_it_answers_as_the_validated_graph(tmp_path, case, device):
 
 
 def test_a_family_that_is_code_is_not_run(tmp_path):
-    from agentloop.serving.torch_predictor import TorchPredictor
+    from agentloop.serving.replica.torch_predictor import TorchPredictor
 
     bundle = make_bundle(tmp_path / "bundle", [("linear", {}, 1.0)])
     recipe = {"members": [{"family": "os:system", "parameters": {}, "weight": 1.0}]}
@@ -157,7 +157,7 @@ def test_a_family_that_is_code_is_not_run(tmp_path):
 
 @pytest.mark.parametrize("name", ["recipe.json", "weights.safetensors"])
 def test_a_bundle_without_what_torch_needs_is_answered_by_onnx(tmp_path, monkeypatch, name):
-    from agentloop.serving import serve_predictors, torch_predictor
+    from agentloop.serving.replica import serve_predictors, torch_predictor
 
     bundle = make_bundle(tmp_path / "bundle", [("linear", {}, 1.0)])
     monkeypatch.setattr(torch_predictor, "gpu_device", lambda: "cpu")
@@ -168,7 +168,7 @@ def test_a_bundle_without_what_torch_needs_is_answered_by_onnx(tmp_path, monkeyp
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    from agentloop.serving.torch_predictor import TorchPredictor
+    from agentloop.serving.replica.torch_predictor import TorchPredictor
 
     bundle = make_bundle(tmp_path / "bundle", [("linear", {}, 1.0)])
     recipe = {"members": [{"family": "mlp", "parameters": MLP, "weight": 1.0}]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentloop.serving.trace_context import enter_trace
+from agentloop.serving.protocol.trace_context import enter_trace
 
 TRACE, SPAN = b"4bf92f3577b34da6a3ce929d0e0e4736", b"00f067aa0ba902b7"
 PARENT = b"00-" + TRACE + b"-" + SPAN + b"-01"

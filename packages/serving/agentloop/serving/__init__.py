@@ -2,8 +2,24 @@
 
 from typing import TYPE_CHECKING, Any
 
-from agentloop.serving.canary_judge import Evidence, Judgement, Limits, judge
-from agentloop.serving.control_store import (
+from agentloop.serving.control.rollout_plan import Bake as BakeStage
+from agentloop.serving.control.rollout_plan import (
+    PlanStage,
+    Probe,
+    Promote,
+    Provision,
+    Retire,
+    RolloutPlan,
+    Shadow,
+    Shift,
+    describe,
+    held_to,
+    label,
+    plan_rollout,
+    plan_stages,
+)
+from agentloop.serving.control.sqlite_control_store import SqliteControlStore
+from agentloop.serving.control.store import (
     Bake,
     ControlStore,
     EdgeAddress,
@@ -19,55 +35,39 @@ from agentloop.serving.endpoints import (
     read_endpoint,
     read_split,
 )
-from agentloop.serving.label_reports import report_labels
+from agentloop.serving.judging.decision import Evidence, Judgement, Limits, judge
+from agentloop.serving.judging.label_reports import report_labels
 from agentloop.serving.ports import Observer, ObserverFactory, ReportLoader, ServingPlane
-from agentloop.serving.reports import report_loader, report_path
-from agentloop.serving.rollout_notice import AlertmanagerNotices, Announce, Notice, give_notice
-from agentloop.serving.rollout_orders import RolloutOrders
-from agentloop.serving.rollout_page import rollout_page
-from agentloop.serving.rollout_plan import Bake as BakeStage
-from agentloop.serving.rollout_plan import (
-    PlanStage,
-    Probe,
-    Promote,
-    Provision,
-    Retire,
-    RolloutPlan,
-    Shadow,
-    Shift,
-    describe,
-    held_to,
-    label,
-    plan_rollout,
-    plan_stages,
-)
-from agentloop.serving.rollout_view import RolloutView, StageView, view_history, view_rollout
+from agentloop.serving.rollout.notice import AlertmanagerNotices, Announce, Notice, give_notice
+from agentloop.serving.rollout.orders import RolloutOrders
+from agentloop.serving.rollout.page import rollout_page
+from agentloop.serving.rollout.reports import report_loader, report_path
+from agentloop.serving.rollout.view import RolloutView, StageView, view_history, view_rollout
 from agentloop.serving.run_folder import run_dir
-from agentloop.serving.sqlite_control_store import SqliteControlStore
 
 if TYPE_CHECKING:
-    from agentloop.serving.blue_green import BlueGreenDeployment
-    from agentloop.serving.client import AsyncClient, Client, ModelMetadata, Prediction
-    from agentloop.serving.haproxy_process import stop_edge
+    from agentloop.serving.client.clients import AsyncClient, Client, ModelMetadata, Prediction
+    from agentloop.serving.edge.haproxy_process import stop_edge
+    from agentloop.serving.edge.serve_haproxy import serve_environment
     from agentloop.serving.ray_serve_plane import (
         RayServingPlane,
         start_serving_plane,
         stop_serving_plane,
     )
-    from agentloop.serving.serve_haproxy import serve_environment
+    from agentloop.serving.rollout.blue_green import BlueGreenDeployment
 
 # Names whose modules import more than the standard library, numpy and pydantic.
 _LAZY = {
-    "AsyncClient": "client",
-    "BlueGreenDeployment": "blue_green",
-    "Client": "client",
-    "ModelMetadata": "client",
-    "Prediction": "client",
+    "AsyncClient": "client.clients",
+    "BlueGreenDeployment": "rollout.blue_green",
+    "Client": "client.clients",
+    "ModelMetadata": "client.clients",
+    "Prediction": "client.clients",
     "RayServingPlane": "ray_serve_plane",
     "start_serving_plane": "ray_serve_plane",
     "stop_serving_plane": "ray_serve_plane",
-    "serve_environment": "serve_haproxy",
-    "stop_edge": "haproxy_process",
+    "serve_environment": "edge.serve_haproxy",
+    "stop_edge": "edge.haproxy_process",
 }
 
 __all__ = [

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from agentloop.contracts.errors import ModelNotServed
 from agentloop.contracts.traffic import TrafficSplit
-from agentloop.serving.control_store import EdgeAddress
-from agentloop.serving.edge_guards import load_guards
+from agentloop.serving.control.sqlite_control_store import SqliteControlStore
+from agentloop.serving.control.store import EdgeAddress
+from agentloop.serving.edge.guards import load_guards
 from agentloop.serving.run_folder import run_dir
-from agentloop.serving.sqlite_control_store import SqliteControlStore
 
 
 def control_store(home: Path) -> SqliteControlStore:

@@ -16,8 +16,8 @@ from agentloop.contracts.traffic import (
     VersionEvidence,
     VersionTraffic,
 )
-from agentloop.serving.control_store import ControlStore, StagedVersion
-from agentloop.serving.edge_plan import scale_weights
+from agentloop.serving.control.store import ControlStore, StagedVersion
+from agentloop.serving.edge.plan import scale_weights
 from agentloop.serving.ports import HttpAnswer, Replay
 
 Key = tuple[str, str]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from agentloop.contracts.models import ModelVersion, SignedReport
 from agentloop.contracts.traffic import VersionTraffic
 from agentloop.lifecycle.bundle import ModelBundle
-from agentloop.serving.control_store import StagedVersion
+from agentloop.serving.control.store import StagedVersion
 
 
 class Observer(Protocol):

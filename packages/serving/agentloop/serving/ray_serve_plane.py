@@ -15,22 +15,22 @@ import ray
 from agentloop.contracts.errors import ClusterError, ModelNotServed
 from agentloop.contracts.spec import ServingSpec
 from agentloop.contracts.traffic import VersionTraffic
-from agentloop.serving import http_probe
-from agentloop.serving.certificates import read_certificate
-from agentloop.serving.control_store import EdgeAddress, StagedVersion
-from agentloop.serving.edge_guards import (
+from agentloop.serving.control.store import EdgeAddress, StagedVersion
+from agentloop.serving.edge.certificates import read_certificate
+from agentloop.serving.edge.guards import (
     guards_of,
     load_guards,
     require_guarded,
     save_guards,
     with_inside,
 )
+from agentloop.serving.edge.haproxy_process import HaproxyProcess, check_port_free, free_port
+from agentloop.serving.edge.ray_edge import EdgeSettings, edge_actor, find_edge_actor
 from agentloop.serving.endpoints import control_store, inside_url
-from agentloop.serving.haproxy_process import HaproxyProcess, check_port_free, free_port
 from agentloop.serving.naming import app_name
 from agentloop.serving.ports import HttpAnswer, ObserverFactory, Replay
-from agentloop.serving.ray_edge import EdgeSettings, edge_actor, find_edge_actor
-from agentloop.serving.replica_evidence import EvidencePlace
+from agentloop.serving.replica.evidence import EvidencePlace
+from agentloop.serving.rollout import http_probe
 from agentloop.serving.run_folder import open_run_dir, run_dir
 
 CALL_SECONDS = 20.0
@@ -61,7 +61,7 @@ class RayServingPlane:
     def provision(self, staged: StagedVersion) -> None:
         from ray import serve
 
-        from agentloop.serving.serve_replica import build_application, replica_settings
+        from agentloop.serving.replica.serve_replica import build_application, replica_settings
 
         name = app_name(staged.model, staged.version)
         status = _app_status(name)

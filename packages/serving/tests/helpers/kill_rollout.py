@@ -23,11 +23,11 @@ from pathlib import Path
 from agentloop.contracts import LoopSpec
 from agentloop.contracts.codec import from_dict, to_dict
 from agentloop.lifecycle import MemoryRegistry
-from agentloop.serving.blue_green import BlueGreenDeployment
-from agentloop.serving.control_store import StagedVersion
-from agentloop.serving.edge_duties import due
+from agentloop.serving.control.sqlite_control_store import SqliteControlStore
+from agentloop.serving.control.store import StagedVersion
+from agentloop.serving.edge.duties import due
 from agentloop.serving.fakes import MemoryPlane
-from agentloop.serving.sqlite_control_store import SqliteControlStore
+from agentloop.serving.rollout.blue_green import BlueGreenDeployment
 
 MODEL = "tiny"
 # The judge's numbers are for people who look; losing one is no matter.

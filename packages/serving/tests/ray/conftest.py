@@ -21,12 +21,12 @@ from pathlib import Path
 import pytest
 
 from agentloop.contracts import TrafficSplit
-from agentloop.serving.access_log import AccessLog
-from agentloop.serving.api_keys import MemoryKeyStore
-from agentloop.serving.control_store import EdgeAddress, MemoryControlStore, StagedVersion
-from agentloop.serving.edge_guards import EdgeGuards, save_guards, with_inside
-from agentloop.serving.edge_keeper import EdgeKeeper, keep
-from agentloop.serving.haproxy_process import HaproxyProcess, free_port
+from agentloop.serving.control.store import EdgeAddress, MemoryControlStore, StagedVersion
+from agentloop.serving.edge.access_log import AccessLog
+from agentloop.serving.edge.api_keys import MemoryKeyStore
+from agentloop.serving.edge.guards import EdgeGuards, save_guards, with_inside
+from agentloop.serving.edge.haproxy_process import HaproxyProcess, free_port
+from agentloop.serving.edge.keeper import EdgeKeeper, keep
 
 MODEL, BLUE, GREEN = "tiny", "0.1.0-aaaaaaaa-bbbbbbb1", "0.2.0-aaaaaaaa-bbbbbbb2"
 INFER = f"/v2/models/{MODEL}/infer"

@@ -14,7 +14,7 @@ import uvicorn
 from agentloop.contracts import ModelUnreachable
 from agentloop.lifecycle import InputColumn, Signature
 from agentloop.serving import AsyncClient, Client
-from agentloop.serving.replica_app import ReplicaApp
+from agentloop.serving.replica.app import ReplicaApp
 
 pytestmark = pytest.mark.ray
 SIGNATURE = Signature("m", "regression", (InputColumn("x", "FP64"),), "y", ())

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from agentloop.serving.api_keys import Rate, create_key
-from agentloop.serving.edge_guards import EdgeGuards
-from agentloop.serving.haproxy_guards import KEYS_MAP
+from agentloop.serving.edge.api_keys import Rate, create_key
+from agentloop.serving.edge.guards import EdgeGuards
+from agentloop.serving.edge.haproxy_guards import KEYS_MAP
 from agentloop.serving.naming import private_path
 
 pytestmark = pytest.mark.ray

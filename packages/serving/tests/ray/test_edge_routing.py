@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 
 from agentloop.contracts import PortInUse, TrafficSplit
-from agentloop.serving.haproxy_process import check_port_free
+from agentloop.serving.edge.haproxy_process import check_port_free
 
 pytestmark = pytest.mark.ray
 BLUE, GREEN = "0.1.0-aaaaaaaa-bbbbbbb1", "0.2.0-aaaaaaaa-bbbbbbb2"

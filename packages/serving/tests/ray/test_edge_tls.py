@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import pytest
 
 from agentloop.contracts import CertificateUnusable, EdgeExposed, ServingSpec
-from agentloop.serving.api_keys import create_key
-from agentloop.serving.certificates import PEM_FILE, read_certificate
-from agentloop.serving.edge_guards import EdgeGuards
+from agentloop.serving.edge.api_keys import create_key
+from agentloop.serving.edge.certificates import PEM_FILE, read_certificate
+from agentloop.serving.edge.guards import EdgeGuards
 
 pytestmark = pytest.mark.ray
 INFER = "/v2/models/tiny/infer"

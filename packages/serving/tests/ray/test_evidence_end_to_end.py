@@ -15,7 +15,7 @@ import pytest
 from agentloop.contracts.traffic import ShadowCounts
 from agentloop.lifecycle import MemoryRegistry, open_signer
 from agentloop.serving import control_store, read_endpoint
-from agentloop.serving.evidence_counts import slower_than
+from agentloop.serving.judging.counts import slower_than
 
 pytestmark = pytest.mark.ray
 ROWS = [{"size": size, "age": 30, "colour": "blue"} for size in (8.0, 9.0, 10.5, 12.0)]
@@ -142,7 +142,7 @@ def test_copies_reach_the_shadow_and_are_compared(world):
 def test_an_edge_actor_that_was_killed_counts_on_from_there(world):
     import ray
 
-    from agentloop.serving.ray_edge import find_edge_actor
+    from agentloop.serving.edge.ray_edge import find_edge_actor
 
     blue = world.versions[0]
     pid, _ = ray.get(find_edge_actor().pids.remote())

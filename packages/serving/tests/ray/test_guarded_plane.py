@@ -16,8 +16,8 @@ import pytest
 from agentloop.contracts import ServingSpec
 from agentloop.lifecycle import MemoryRegistry, open_signer
 from agentloop.serving import control_store, inside_url, read_endpoint, read_split
-from agentloop.serving.api_keys import create_key
-from agentloop.serving.sqlite_key_store import KEYS_FILE, SqliteKeyStore
+from agentloop.serving.edge.api_keys import create_key
+from agentloop.serving.edge.sqlite_key_store import KEYS_FILE, SqliteKeyStore
 
 pytestmark = pytest.mark.ray
 INFER = "/v2/models/tiny/infer"
@@ -145,7 +145,7 @@ def test_a_weight_reaches_traffic_through_the_actor_in_milliseconds(guarded, tok
 def test_no_request_fails_while_the_edges_actor_is_killed_and_starts_again(guarded, token):
     import ray
 
-    from agentloop.serving.ray_edge import find_edge_actor
+    from agentloop.serving.edge.ray_edge import find_edge_actor
 
     actor, haproxy = ray.get(find_edge_actor().pids.remote())
     before = sum(t.requests for t in guarded.deployment._plane.traffic("tiny"))

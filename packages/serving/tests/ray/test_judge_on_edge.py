@@ -6,8 +6,8 @@ import pytest
 
 from agentloop.contracts import RolloutSpec, StagedModel
 from agentloop.contracts.traffic import VersionTraffic
-from agentloop.serving.canary_judge import SPLIT_BOUND, Limits, judge
-from agentloop.serving.canary_watch import CanaryWatch
+from agentloop.serving.judging.decision import SPLIT_BOUND, Limits, judge
+from agentloop.serving.rollout.canary_watch import CanaryWatch
 
 pytestmark = pytest.mark.ray
 BLUE, GREEN = "0.1.0-aaaaaaaa-bbbbbbb1", "0.2.0-aaaaaaaa-bbbbbbb2"

@@ -39,7 +39,7 @@ class Served:
     def start(self, name, **settings):
         from ray import serve
 
-        from agentloop.serving.serve_replica import ReplicaSettings, build_application
+        from agentloop.serving.replica.serve_replica import ReplicaSettings, build_application
 
         mv = self.version
         made = ReplicaSettings(mv.artifact_uri, mv.digest, mv.version, **settings)
@@ -72,7 +72,7 @@ class Served:
 def served(kit, cluster):
     from ray import serve
 
-    from agentloop.serving.haproxy_process import free_port
+    from agentloop.serving.edge.haproxy_process import free_port
 
     try:
         world = Served(cluster.base, kit)

@@ -76,7 +76,7 @@ class World:
     def edge_pid(self):
         import ray
 
-        from agentloop.serving.ray_edge import find_edge_actor
+        from agentloop.serving.edge.ray_edge import find_edge_actor
 
         try:
             return ray.get(find_edge_actor().pids.remote(), timeout=2)[0]
@@ -271,7 +271,7 @@ def test_everything_of_serving_listens_on_loopback_only(served):
 
 
 def test_a_taken_port_is_refused_before_anything_starts(served):
-    from agentloop.serving.haproxy_process import check_port_free
+    from agentloop.serving.edge.haproxy_process import check_port_free
 
     with pytest.raises(PortInUse):
         check_port_free("127.0.0.1", served.address.port)
@@ -358,7 +358,7 @@ def test_a_lease_that_runs_out_returns_traffic_to_stable(rolled_out):
 def test_a_killed_haproxy_comes_back(rolled_out):
     import ray
 
-    from agentloop.serving.ray_edge import find_edge_actor
+    from agentloop.serving.edge.ray_edge import find_edge_actor
 
     edge = find_edge_actor()
     _, pid = ray.get(edge.pids.remote())
@@ -370,7 +370,7 @@ def test_a_killed_haproxy_comes_back(rolled_out):
 def test_traffic_goes_on_while_the_edge_actor_is_killed(rolled_out):
     import ray
 
-    from agentloop.serving.ray_edge import find_edge_actor
+    from agentloop.serving.edge.ray_edge import find_edge_actor
 
     actor_pid, _ = ray.get(find_edge_actor().pids.remote())
     os.kill(actor_pid, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""The HAProxy in front: who may come in, and which version answers."""

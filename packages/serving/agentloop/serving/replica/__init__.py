@@ -1,0 +1,1 @@
+"""One model version in its own processes: from a request's bytes to its answer."""
