@@ -17,8 +17,8 @@ from agentloop.cli.context import Context
 from agentloop.cli.main import build_parser
 from agentloop.contracts import ApiKeyRefused
 from agentloop.loop.home import StateFolder
-from agentloop.serving.api_keys import find_key
-from agentloop.serving.sqlite_key_store import KEYS_FILE, SqliteKeyStore
+from agentloop.serving.edge.api_keys import find_key
+from agentloop.serving.edge.sqlite_key_store import KEYS_FILE, SqliteKeyStore
 
 
 def typed(root: Path, *arguments: str) -> tuple[int, str]:

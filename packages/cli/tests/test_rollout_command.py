@@ -21,8 +21,8 @@ from agentloop.serving import (
     control_store,
     plan_rollout,
 )
-from agentloop.serving.canary_judge import Evidence, Judgement
-from agentloop.serving.rollout_log import RolloutLog
+from agentloop.serving.judging.decision import Evidence, Judgement
+from agentloop.serving.rollout.log import RolloutLog
 
 OLD, NEW = "1.0.0-aaaaaaaa-bbbbbbbb", "1.1.0-aaaaaaaa-cccccccc"
 SPEC = "name: m\ndata: {source: {kind: csv, path: a.csv}, target: y}\n"

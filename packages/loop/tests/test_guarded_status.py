@@ -13,7 +13,7 @@ from agentloop.contracts import TrafficSplit
 from agentloop.loop import status
 from agentloop.loop.home import StateFolder
 from agentloop.serving import EdgeAddress, control_store
-from agentloop.serving.edge_guards import EdgeGuards, Inside, save_guards
+from agentloop.serving.edge.guards import EdgeGuards, Inside, save_guards
 
 
 class Door(http.server.BaseHTTPRequestHandler):

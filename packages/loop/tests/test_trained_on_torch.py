@@ -80,8 +80,8 @@ def trained_bundle(folder: Path, families: tuple[str, ...], task: Any) -> ModelB
 def test_torch_answers_as_the_graph_that_training_exported(
     tmp_path: Path, families: tuple[str, ...], task: str
 ) -> None:
-    from agentloop.serving.onnx_predictor import OnnxPredictor
-    from agentloop.serving.torch_predictor import TorchPredictor
+    from agentloop.serving.replica.onnx_predictor import OnnxPredictor
+    from agentloop.serving.replica.torch_predictor import TorchPredictor
 
     bundle = trained_bundle(tmp_path / "bundle", families, task)
     columns = {name: COLUMNS[name] for name in ("x", "colour")}

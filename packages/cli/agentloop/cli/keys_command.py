@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentloop.cli.context import Context
-    from agentloop.serving.api_keys import ApiKey, KeyStore
+    from agentloop.serving.edge.api_keys import ApiKey, KeyStore
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def _add(
 
 def run(context: Context) -> int:
     """Works with and without a running edge. Raises ApiKeyRefused."""
-    from agentloop.serving.sqlite_key_store import KEYS_FILE, SqliteKeyStore
+    from agentloop.serving.edge.sqlite_key_store import KEYS_FILE, SqliteKeyStore
 
     action = {"create": _create, "list": _list, "revoke": _revoke}.get(context.options.action)
     if action is None:
@@ -56,7 +56,7 @@ def run(context: Context) -> int:
 
 def _create(context: Context, store: KeyStore) -> None:
     from agentloop.contracts import ApiKeyRefused
-    from agentloop.serving.api_keys import Rate, create_key
+    from agentloop.serving.edge.api_keys import Rate, create_key
 
     options = context.options
     try:

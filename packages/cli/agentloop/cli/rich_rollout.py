@@ -20,7 +20,7 @@ from agentloop.serving import (
     held_to,
     label,
 )
-from agentloop.serving.rollout_page import tests_of
+from agentloop.serving.rollout.page import tests_of
 
 BAR = 24
 _MARKS = {

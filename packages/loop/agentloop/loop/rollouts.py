@@ -159,7 +159,7 @@ def _who() -> str:
 def _after_abort(home: StateFolder, environment: Mapping[str, str], rollout: Rollout) -> str:
     """See that the stable version answers, and tell people."""
     from agentloop.loop.serving_setup import announcer
-    from agentloop.serving.rollout_log import RolloutLog
+    from agentloop.serving.rollout.log import RolloutLog
 
     store = control_store(home.root)
     split = store.split(rollout.model)
@@ -174,8 +174,8 @@ def _after_abort(home: StateFolder, environment: Mapping[str, str], rollout: Rol
 
 def _trouble(home: StateFolder, model: str, stable: str) -> str:
     """What is wrong with the stable version's answers; nothing is asked while the plane is down."""
-    from agentloop.serving import http_probe
-    from agentloop.serving.health_check import check_health
+    from agentloop.serving.rollout import http_probe
+    from agentloop.serving.rollout.health_check import check_health
 
     try:
         url = inside_url(home.root)
