@@ -1,26 +1,19 @@
-"""A Ray Train trainer that starts no process which a fit does not need.
+"""The workers of a fit become torch's processes.
 
-``TorchTrainer`` spends most of the seconds before the loop on imports: its controller imports torch
-only to unpickle a setting, and beside the workers it starts an actor for datasets, though there are
-none, and one that cleans up after a controller that died. Each costs seconds of a processor that
-the workers are waiting for.
+Workers unpickle this module: it imports nothing that only the driver or the controller needs.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.train.backend import Backend, BackendConfig
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 JOIN_SECONDS = 600.0
 LEAVE_SECONDS = 5.0
-DATASETS = "DatasetsCallback"
-CLEANER = "PlacementGroupCleanerCallback"
 
 
 @dataclass
@@ -54,31 +47,34 @@ class _TorchProcesses(Backend):
             )
 
 
-class LeanTrainer(DataParallelTrainer):
-    """A DataParallelTrainer without the two actors.
+class TorchBroadcast:
+    """What a worker asks of Ray Train's ``SynchronizationActor``, asked of torch's processes.
 
-    The placement group of a controller that dies goes with the driver, which dies of it too.
+    A process that only passes on the name of a checkpoint costs nearly as much to start as a
+    worker, and starts at the same time. A worker that died is noticed here as in any other
+    exchange, after ``JOIN_SECONDS`` at the latest.
     """
 
-    def fit(self) -> Any:
-        # The controller waits for this actor before it starts the workers; a cluster has one, and
-        # the first fit starts it while the controller is still importing.
-        with suppress(Exception):
-            _coordinator()
-        return super().fit()
+    @property
+    def broadcast_from_rank_zero(self) -> TorchBroadcast:
+        return self
 
-    def _create_default_callbacks(self) -> list[Any]:
-        needless = {CLEANER} if self.datasets else {CLEANER, DATASETS}
-        found = super()._create_default_callbacks()
-        return [callback for callback in found if type(callback).__name__ not in needless]
+    def remote(self, *, world_size: int, data: Any, **details: Any) -> Any:
+        """The first worker's ``data``, as a reference, when all workers have come here."""
+        if world_size > 1:
+            import torch.distributed as dist
+
+            held = [data]
+            dist.broadcast_object_list(held, src=0)
+            data = held[0]
+        return ray.put(data)
 
 
-def _coordinator() -> None:
-    from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
-        get_or_create_autoscaling_coordinator,
-    )
+def import_ahead() -> None:
+    """In a worker that waits for the controller: what the loop will import."""
+    import torch.distributed  # noqa: F401
 
-    get_or_create_autoscaling_coordinator()
+    from agentloop.training import ray_workers, torch_families  # noqa: F401
 
 
 def _free_address() -> tuple[str, int]:

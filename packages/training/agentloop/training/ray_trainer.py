@@ -66,7 +66,8 @@ def _in_workers(
     _tune_ray_train()
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-    from agentloop.training.ray_processes import LeanTrainer, TorchProcesses
+    from agentloop.training.ray_lean_trainer import LeanTrainer
+    from agentloop.training.ray_processes import TorchProcesses
     from agentloop.training.ray_shards import offered
     from agentloop.training.ray_workers import Packed, train_in_worker
 
@@ -92,7 +93,7 @@ def _in_workers(
     )
     try:
         outcome = trainer.fit().return_value
-    except ray.train.TrainingFailedError as error:
+    except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
         raise _typed(error, folder) from error
     if isinstance(outcome, AgentLoopError):
         raise outcome
