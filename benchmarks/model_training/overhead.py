@@ -38,6 +38,7 @@ def run(quick: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     with tempfile.TemporaryDirectory(prefix="al-training-") as folder:
         start_ray(ray)
         try:
+            samples["2 workers, the first fit of a cluster"].append(first_s(Path(folder)))
             for number in range(QUICK_ROUNDS if quick else ROUNDS):
                 print(f"overhead: round {number + 1}", file=sys.stderr)
                 one_round(Path(folder) / str(number), rows, samples)
@@ -92,6 +93,17 @@ def fixed_costs(folder: Path, samples: Samples) -> None:
         began = time.monotonic()
         plain_ray_train(workers, folder / f"plain{workers}")
         samples[f"{named(workers)}, plain Ray Train"].append(time.monotonic() - began)
+
+
+def first_s(folder: Path) -> float:
+    """Seconds of the first small fit: this process has imported nothing of Ray Train yet."""
+    from overhead_job import small_job
+
+    from agentloop.training.ray_trainer import train_with_ray
+
+    began = time.monotonic()
+    train_with_ray(*small_job(), 2, folder / "first")
+    return time.monotonic() - began
 
 
 def epoch_s(times: list[float]) -> float:
