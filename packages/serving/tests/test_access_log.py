@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from agentloop.serving.edge.access_log import RotatingLines, finished
 
 
-def test_retries_become_a_flag():
-    line = b'{"path":"a \\"rescued\\":\\"","rescued":"%s"}'
-    for retries, rescued in ((b"0", False), (b"1", False), (b"+1", True), (b"+2", True)):
-        found = json.loads(finished(line % retries))
-        assert found == {"path": 'a "rescued":"', "rescued": rescued}
+@pytest.mark.parametrize(
+    ("end", "status", "ms", "rescued"),
+    [
+        (b"200 3 0", 200, 3, False),
+        (b"503 12 1", 503, 12, False),
+        (b"200 40 +1", 200, 40, True),
+        (b"- 5 +2", -1, 5, True),
+        (b"- - 0", -1, 0, False),
+    ],
+)
+def test_the_last_words_become_numbers_and_a_flag(end, status, ms, rescued):
+    found = json.loads(finished(b'{"path":"a \\"end\\":\\"","end":"%b"}' % end))
+    assert found == {"path": 'a "end":"', "status": status, "ms": ms, "rescued": rescued}
 
 
 def test_a_full_file_makes_room_and_the_oldest_goes(tmp_path):

@@ -14,6 +14,7 @@ from agentloop.serving.control.store import Bake, EdgeAddress, StagedVersion
 from agentloop.serving.edge.duties import RetireVersion, ReturnToStable, due
 from agentloop.serving.edge.guards import EdgeGuards, Inside
 from agentloop.serving.edge.haproxy_config import ROUTES_MAP, render_haproxy_config
+from agentloop.serving.edge.haproxy_doorman import LUA, LUA_FILE
 from agentloop.serving.edge.haproxy_guards import KEYS_MAP
 from agentloop.serving.edge.haproxy_process import binary
 from agentloop.serving.edge.haproxy_stats import Counts, as_traffic, parse_stats
@@ -83,11 +84,15 @@ def test_haproxy_accepts_every_configuration(staged, guards, tmp_path):
     path.write_text(render_haproxy_config(asked), encoding="utf-8")
     for name in (KEYS_MAP, ROUTES_MAP):
         (tmp_path / name).touch()
+    (tmp_path / LUA_FILE).write_text(LUA)
     result = subprocess.run(
         [binary(), "-c", "-f", str(path)], check=False, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    assert "WARNING" not in result.stderr
+    warnings = [line for line in result.stderr.splitlines() if "WARNING" in line]
+    # The frontend begins in TCP mode; its log waits for the end of the request all the same.
+    harmless = "HTTP log/header format not usable with frontend 'public'"
+    assert [line for line in warnings if harmless not in line] == []
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ ACCESS_SOCKET = "access.sock"
 ACCESS_FILE = "access.jsonl"
 MAX_BYTES = 64 * 1024 * 1024
 FILES_KEPT = 5
-_RESCUED = b'"rescued":"'
+_END = b'"end":"'
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,12 @@ def _receive(connection: socket.socket) -> bytes:
 
 
 def finished(line: bytes) -> bytes:
-    """HAProxy counts retries, with a plus where another server was asked: a flag, for readers."""
-    head, _, retries = line.rpartition(_RESCUED)
+    """A line for readers. HAProxy ends it with three words: the status, the milliseconds (dashes
+    where no request was read or none was answered), and retries, with a plus where another server
+    was asked."""
+    head, _, words = line.rpartition(_END)
+    status, ms, retries = words.rstrip(b'"}').split(b" ")
+    status = b"-1" if status == b"-" else status
+    ms = b"0" if ms == b"-" else ms
     flag = b"true" if retries.startswith(b"+") else b"false"
-    return head + b'"rescued":' + flag + b"}\n"
+    return head + b'"status":%b,"ms":%b,"rescued":%b}\n' % (status, ms, flag)

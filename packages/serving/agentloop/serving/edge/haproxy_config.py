@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agentloop.serving.edge import haproxy_doorman as doorman
 from agentloop.serving.edge import haproxy_guards as guard
 from agentloop.serving.edge.haproxy_text import JSON, quoted, reply, section
 from agentloop.serving.edge.plan import EdgePlan, ModelRoute, VersionRoute
@@ -41,6 +42,7 @@ def render_haproxy_config(plan: EdgePlan) -> str:
             sections.append(_listener(plan, model, version))
             sections.append(_private(plan, model, version))
     sections.append(section("backend nothing", reply(404, "there is nothing at this path")))
+    sections.append(doorman.backend())
     sections.extend(guard.tables(plan))
     return "\n".join(sections)
 
@@ -70,6 +72,7 @@ def _globals(plan: EdgePlan) -> str:
         # A request is rescued on another version only while it is in this buffer.
         "tune.bufsize 65536",
         "tune.http.maxhdr 1024",  # so that a rule may refuse them, with words
+        doorman.load(plan),
         *(["tune.ssl.default-dh-param 2048"] if plan.guards.tls else []),
     )
 
@@ -104,6 +107,7 @@ def _ms(seconds: float) -> str:
 def _frontend(plan: EdgePlan) -> str:
     return section(
         "frontend public",
+        "mode tcp",
         *guard.binds(plan),
         # x_api_key and x-api-key are one name to some servers: what is ambiguous goes no further.
         "option http-restrict-req-hdr-names delete",
@@ -111,6 +115,7 @@ def _frontend(plan: EdgePlan) -> str:
         # race with a request on its way, which would then be lost.
         "option idle-close-on-response",
         *guard.connection_caps(plan),
+        *doorman.first_bytes(plan),
         *guard.request_ids(),
         *guard.inside_door(plan),
         *guard.logging(plan),
@@ -124,6 +129,7 @@ def _frontend(plan: EdgePlan) -> str:
         reply(403, "this path is private", "{ path_beg /_versions/ } !trusted"),
         f"http-request return status 200 {JSON} string '{_SERVER}' if {{ path /v2 }}",
         *_rules(plan),
+        doorman.route(),
         *_routes(plan),
         "default_backend nothing",
     )

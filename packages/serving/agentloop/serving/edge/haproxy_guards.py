@@ -41,16 +41,15 @@ STRIPPED = (
 _LOG_FIELDS = (
     ("request_id", '"%[var(txn.id)]"'),
     ("trace_id", '"%[var(txn.trace),json(utf8s)]"'),
-    ("method", '"%HM"'),
+    ("method", '"%[var(txn.method)]"'),
     ("path", '"%[var(txn.path),json(utf8s)]"'),
-    ("status", "%ST"),
     ("model", '"%[var(txn.model)]"'),
     ("version", '"%[var(txn.version),json(utf8s)]"'),
     ("key", '"%[var(txn.key)]"'),
     ("bytes_in", "%U"),
     ("bytes_out", "%B"),
-    ("ms", "%Ta"),
-    ("rescued", '"%rc"'),
+    # What access_log.finished makes "status", "ms" and "rescued" of.
+    ("end", '"%[var(txn.status)] %[date(0,ms),sub(txn.began)] %rc"'),
 )
 
 
@@ -208,7 +207,10 @@ def logging(plan: EdgePlan) -> Iterator[str]:
     yield "option dontlognull"
     fields = ",".join(f'"{name}":{value}' for name, value in _LOG_FIELDS)
     yield f"log-format '{{\"time\":%Ts.%ms,{fields}}}'"
+    yield "http-request set-var(txn.began) date(0,ms)"
+    yield "http-request set-var(txn.method) method"
     yield "http-request set-var(txn.path) path"
     yield f"http-request set-var(txn.path) str({INSIDE}) if {{ path_beg {INSIDE} }}"  # no secrets
     yield "http-request set-var(txn.trace) req.hdr(traceparent),field(2,-)"
     yield "http-response set-var(txn.version) res.hdr(x-model-version)"
+    yield "http-after-response set-var(txn.status) status"

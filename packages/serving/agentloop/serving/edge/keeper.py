@@ -20,12 +20,13 @@ from agentloop.serving.edge.breaker import Tripped, look
 from agentloop.serving.edge.certificates import CertificateWatch
 from agentloop.serving.edge.counts import EdgeCounts
 from agentloop.serving.edge.duties import ReturnToStable, due
-from agentloop.serving.edge.guards import EdgeGuards, load_guards
+from agentloop.serving.edge.guards import EdgeGuards, load_guards, write_private
 from agentloop.serving.edge.haproxy_config import (
     ROUTES_MAP,
     render_haproxy_config,
     route_entries,
 )
+from agentloop.serving.edge.haproxy_doorman import LUA, LUA_FILE
 from agentloop.serving.edge.haproxy_guards import KEYS_MAP
 from agentloop.serving.edge.haproxy_maps import HaproxyMaps
 from agentloop.serving.edge.haproxy_process import HaproxyProcess
@@ -131,7 +132,8 @@ class EdgeKeeper:
 
     def _reload(self, config: str, plan: EdgePlan) -> None:
         self._counts.carry(self._applied)
-        # The new process reads the maps as it starts.
+        # The new process reads these files as it starts.
+        write_private(self._folder / LUA_FILE, LUA.encode())
         self._maps.write(KEYS_MAP, self._key_entries(plan))
         self._maps.write(ROUTES_MAP, route_entries(plan))
         self._process.apply(config, plan.address.port)
