@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from agentloop.lifecycle import ModelBundle
 from agentloop.monitoring import FlushMessage, Observer, ObserverFactory
 from agentloop.monitoring.counts import CountLayout
+from agentloop.monitoring.folding import Folder
 from agentloop.monitoring.observer import FlushAnswer
 
 
@@ -123,3 +125,34 @@ def test_flush_is_small(bundle: ModelBundle, rows: Callable[..., Any]) -> None:
 def test_factory_travels_by_pickle() -> None:
     factory = ObserverFactory(flush_seconds=0.5)
     assert pickle.loads(pickle.dumps(factory)) == factory
+
+
+class Stacked(dict[str, Any]):
+    """Columns of one matrix, as a replica of a model of numbers reads them."""
+
+    def __init__(self, names: tuple[str, ...], matrix: Any) -> None:
+        super().__init__(zip(names, matrix.T, strict=True))
+        self.names, self.matrix = names, matrix
+
+
+@pytest.mark.parametrize("mixed", ["alone", "another order", "beside plain columns"])
+def test_requests_that_are_matrices_fold_as_their_columns_do(
+    bundle: ModelBundle, rows: Callable[..., Any], mixed: str
+) -> None:
+    profile = bundle.reference
+    numeric = tuple(c for c in profile.columns if c.kind == "numeric")
+    folder = Folder(replace(profile, columns=numeric))
+    names = tuple(column.name for column in numeric)
+    columns, labels = rows(50, 5)
+    plain = [({n: columns[n][i : i + 1].astype(float) for n in names}, labels[i : i + 1])
+             for i in range(50)]  # fmt: skip
+    order = names[::-1] if mixed == "another order" else names
+    stacked: list[Any] = [
+        (Stacked(order, np.array([[one[name][0] for name in order]])), label)
+        for one, label in plain
+    ]
+    if mixed == "beside plain columns":
+        stacked[7] = plain[7]
+    counts, number = folder.fold(stacked)
+    assert (counts == folder.fold(plain)[0]).all()
+    assert (number, counts.sum() > 0) == (50, True)
