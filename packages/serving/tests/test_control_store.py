@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -14,6 +18,7 @@ from agentloop.contracts import (
     StaleEpoch,
     TrafficSplit,
 )
+from agentloop.serving.control import sqlite_file
 from agentloop.serving.control.rollout_plan import Promote, RolloutPlan
 from agentloop.serving.control.sqlite_control_store import SqliteControlStore
 from agentloop.serving.control.store import (
@@ -183,3 +188,56 @@ def test_readers_need_no_state_folder(tmp_path):
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(Exception, match="No version of 'm'"):
         read_split(tmp_path / "nowhere", "m")
+
+
+def test_a_file_that_is_kept_open_keeps_its_log_over_calls(tmp_path):
+    store = SqliteControlStore(tmp_path / "control.db")
+    log = tmp_path / "control.db-wal"
+    store.put_split(split(1))
+    assert not log.exists()  # the last to close it wrote it back, and waited for the disk
+    kept = store.keep_open()
+    store.put_split(split(2))
+    store.splits()
+    assert log.stat().st_size > 0
+    kept.close()
+    kept.close()
+    assert not log.exists()
+    assert store.split("m").epoch == 2
+
+
+def test_the_log_of_a_file_that_is_kept_open_is_written_back_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_file, "WRITE_BACK_SECONDS", 0.01)
+    store = SqliteControlStore(tmp_path / "control.db")
+    kept = store.keep_open()
+    try:
+        for epoch in range(1, 401):
+            store.put_split(split(epoch))
+            time.sleep(0.001)
+        # Else it would be some 4 MB, and writers would have written it back on the way.
+        assert (tmp_path / "control.db-wal").stat().st_size < 1_000_000
+        assert store.split("m").epoch == 400
+    finally:
+        kept.close()
+
+
+def test_a_process_that_is_killed_with_a_file_kept_open_loses_nothing(tmp_path):
+    program = (
+        "import os, sys; from pathlib import Path;"
+        "from agentloop.contracts import TrafficSplit;"
+        "from agentloop.serving import SqliteControlStore;"
+        "store = SqliteControlStore(Path(sys.argv[1])); kept = store.keep_open();"
+        "store.put_split(TrafficSplit('m', {'1': 100.0}, '1', 7)); os.kill(os.getpid(), 9)"
+    )
+    path = tmp_path / "control.db"
+    done = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert SqliteControlStore(path).split("m").epoch == 7
+
+
+def test_a_file_that_is_just_being_made_holds_nothing_yet(tmp_path):
+    path = tmp_path / "control.db"
+    path.touch()
+    store = SqliteControlStore(path)
+    assert (store.splits(), store.events("m"), store.address()) == ((), (), None)
+    store.put_split(split(1))
+    assert store.split("m").epoch == 1

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from agentloop.contracts.codec import canonical_json, from_dict, to_dict
 from agentloop.contracts.traffic import TrafficSplit
-from agentloop.serving.control.sqlite_file import opened, transaction
+from agentloop.serving.control.sqlite_file import KeptOpen, opened, transaction
 from agentloop.serving.control.store import (
     Bake,
     EdgeAddress,
@@ -39,6 +39,7 @@ _UPSERT = """
 INSERT INTO nouns (kind, model, key, body) VALUES (?, ?, ?, ?)
 ON CONFLICT (kind, model, key) DO UPDATE SET body = excluded.body
 """
+_SELECT = "SELECT body FROM nouns WHERE kind = ? AND (? IS NULL OR model = ?) ORDER BY seq"
 T = TypeVar("T")
 
 
@@ -52,6 +53,11 @@ class SqliteControlStore:
     @property
     def path(self) -> Path:
         return self._path
+
+    def keep_open(self) -> KeptOpen:
+        """For a process that lives long: until it is closed no call, of any process, is the last
+        to close the file, which would wait for the disk. Raises sqlite3.Error."""
+        return KeptOpen(self._path, _SCHEMA)
 
     def address(self) -> EdgeAddress | None:
         found = self._read("address", EdgeAddress)
@@ -142,17 +148,23 @@ class SqliteControlStore:
             db.execute("INSERT INTO events (model, body) VALUES (?, ?)", (event.model, body))
 
     def events(self, model: str) -> tuple[RolloutEvent, ...]:
-        if not self._path.exists():
-            return ()
-        with opened(self._path, _SCHEMA) as db:
-            rows = db.execute("SELECT body FROM events WHERE model = ? ORDER BY seq", (model,))
-            return tuple(from_dict(RolloutEvent, json.loads(body)) for (body,) in rows)
+        rows = self._rows("SELECT body FROM events WHERE model = ? ORDER BY seq", (model,))
+        return tuple(from_dict(RolloutEvent, json.loads(body)) for (body,) in rows)
 
     def _read(self, kind: str, cls: type[T], model: str | None = None) -> tuple[T, ...]:
+        return _nouns(self._rows(_SELECT, (kind, model, model)), cls)
+
+    def _rows(self, query: str, values: tuple[Any, ...]) -> list[tuple[str]]:
+        """Without a look at the schema, which takes longer than to read."""
         if not self._path.exists():
-            return ()
-        with opened(self._path, _SCHEMA) as db:
-            return _select(db, kind, cls, model)
+            return []
+        try:
+            with opened(self._path) as db:
+                return db.execute(query, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):  # the first writer is making the file just now
+                return []
+            raise
 
     def _delete(self, kind: str, model: str, key: str) -> None:
         with self._write() as db:
@@ -173,8 +185,8 @@ def _put(db: sqlite3.Connection, kind: str, model: str, key: str, noun: Any) -> 
 def _select(
     db: sqlite3.Connection, kind: str, cls: type[T], model: str | None = None
 ) -> tuple[T, ...]:
-    rows = db.execute(
-        "SELECT body FROM nouns WHERE kind = ? AND (? IS NULL OR model = ?) ORDER BY seq",
-        (kind, model, model),
-    )
+    return _nouns(db.execute(_SELECT, (kind, model, model)).fetchall(), cls)
+
+
+def _nouns(rows: list[tuple[str]], cls: type[T]) -> tuple[T, ...]:
     return tuple(from_dict(cls, json.loads(body)) for (body,) in rows)

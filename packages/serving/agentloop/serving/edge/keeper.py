@@ -73,15 +73,20 @@ class EdgeKeeper:
             if plan is None or self._stopped:
                 return
             applied = self._applied
-            config = render_haproxy_config(plan)
-            if applied is None and self._process.runs(config):
-                self._process.hold()  # a keeper before this one started it: take it over
-                self._follow(None, plan)
-            elif applied is None or self._process.pid is None or applied.shape != plan.shape:
-                self._reload(config, plan)
-            else:
+            if applied and self._process.pid is not None and applied.shape == plan.shape:
                 self._follow(applied, plan)
+            else:
+                self._begin(applied, plan)
             self._applied = plan
+
+    def _begin(self, applied: EdgePlan | None, plan: EdgePlan) -> None:
+        """A process with the configuration of ``plan``: a new one, unless one runs with it."""
+        config = render_haproxy_config(plan)
+        if applied is None and self._process.runs(config):
+            self._process.hold()  # a keeper before this one started it: take it over
+            self._follow(None, plan)
+        else:
+            self._reload(config, plan)
 
     def tick(self) -> None:
         """One pass: duties, then ``reconcile``."""

@@ -178,6 +178,8 @@ def scale_weights(percents: Mapping[str, float]) -> dict[str, int]:
         error = max(abs(scaled[key] / weight - share) for key, share in shares.items())
         if error < best_error - 1e-12:
             best, best_error = scaled, error
+        if best_error < 1e-12:
+            break  # exact, as round shares are early
     return best
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -37,10 +38,14 @@ class EdgeActor:
     """
 
     def __init__(self, settings: EdgeSettings) -> None:
+        come_first()
         folder, store_path = Path(settings.folder), Path(settings.store_path)
         self._process = HaproxyProcess(folder)
+        store = SqliteControlStore(store_path)
+        # A new weight must not wait for the disk.
+        self._kept_open = store.keep_open()
         self._keeper = EdgeKeeper(
-            SqliteControlStore(store_path),
+            store,
             self._process,
             folder,
             SqliteKeyStore(store_path.parent / KEYS_FILE),
@@ -74,6 +79,15 @@ class EdgeActor:
         self._keeper.stop()
         self._evidence.stop()
         self._access_log.stop()
+        self._kept_open.close()
+
+
+def come_first() -> None:
+    """Ray starts all its workers at nice 15. Beside busy replicas a new weight would wait for its
+    turns, and so would HAProxy, which is started from here. Without the right to, it stays so."""
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread may have ended meanwhile
+            os.setpriority(os.PRIO_PROCESS, int(task.name), 0)
 
 
 def _delete_app(name: str) -> None:
