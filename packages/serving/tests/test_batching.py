@@ -128,6 +128,31 @@ async def test_a_batch_holds_so_many_rows_and_a_long_request_goes_alone():
     assert model.sizes == [4, 9, 2, 3]
 
 
+class Uneven(Model):
+    """Holds back large requests alone."""
+
+    def predict(self, columns):
+        if len(columns["x"]) <= INLINE_ROWS:
+            return Model().predict(columns)
+        return super().predict(columns)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+async def test_a_request_of_many_rows_holds_up_nobody_else(seconds):
+    model = Uneven(gate=threading.Event())
+    batcher = Batcher(model)
+    batcher.seconds = seconds
+    large = asyncio.create_task(ask(batcher, *range(INLINE_ROWS + 1)))
+    await model.begun()
+    await asyncio.gather(*(asyncio.wait_for(ask(batcher, n), 5) for n in range(3)))
+    assert not large.done()
+    model.gate.set()
+    await large
+    # What it took says nothing about small ones, which go on in the loop if they did before.
+    assert batcher.runs_inline(1) is (seconds == 0)
+    batcher.close()
+
+
 async def test_off_predicts_one_request_at_a_time():
     model = Model()
     batcher = heavy(model, mode="off")

@@ -36,7 +36,9 @@ class Model:
 
 @pytest.fixture(scope="module")
 def app():
-    return ReplicaApp(MIXED, "0.1.0", Model(), None, max_body_bytes=1_000_000)
+    app = ReplicaApp(MIXED, "0.1.0", Model(), None, max_body_bytes=1_000_000)
+    yield app
+    app._large.close()
 
 
 async def ask(app, body, path=INFER, headers=(), method="POST"):

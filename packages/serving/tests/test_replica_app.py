@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from agentloop.lifecycle import InputColumn, Signature
+from agentloop.serving.protocol.decoding import RequestDecoder
 from agentloop.serving.replica.app import INLINE_BYTES, ReplicaApp
 
 SIGNATURE = Signature("m", "binary", (InputColumn("x", "FP64"),), "y", ("no", "yes"))
@@ -277,24 +278,22 @@ async def test_evidence_is_told_whose_copy_could_not_be_compared(more, comparabl
 
 
 class Gated:
-    """A decoder that reads a large body only when its gate opens."""
+    """Reads large bodies when it is let."""
 
-    def __init__(self, decoder):
-        self._decoder = decoder
-        self.gate, self.begun = threading.Event(), threading.Event()
+    def __init__(self):
+        self.begun, self.gate = asyncio.Event(), asyncio.Event()
 
-    def decode(self, body, header_length=None):
-        if len(body) > INLINE_BYTES:
-            self.begun.set()
-            assert self.gate.wait(5)
-        return self._decoder.decode(body, header_length)
+    async def decode(self, endpoint, body, json_length):
+        self.begun.set()
+        await self.gate.wait()
+        return RequestDecoder(SIGNATURE).decode(endpoint, body, json_length)
 
 
 async def test_small_requests_are_answered_while_a_large_body_is_read():
     app = ReplicaApp(SIGNATURE, "0.1.0", Predictor(), None, 10**6)
-    app._decoder = gated = Gated(app._decoder)
+    app._large = gated = Gated()
     large = asyncio.create_task(ask(INFER, BODY + b" " * INLINE_BYTES, app=app))
-    assert await asyncio.to_thread(gated.begun.wait, 5)
+    await gated.begun.wait()
     assert (await ask(INFER, BODY, app=app))[0] == 200
     assert not large.done()
     app._body._max_arriving = 2 * INLINE_BYTES
@@ -303,3 +302,56 @@ async def test_small_requests_are_answered_while_a_large_body_is_read():
     assert "large bodies" in answer["error"]
     gated.gate.set()
     assert (await large)[0] == 200
+
+
+def many(rows):
+    tensor = {"name": "x", "shape": [rows], "datatype": "FP64", "data": [3.0] * rows}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+class Rows:
+    def predict(self, columns):
+        rows = len(columns["x"])
+        return np.array(["yes"] * rows, object), np.full((rows, 2), 0.5, np.float32)
+
+
+@pytest.mark.parametrize("path", [INFER, "/invocations"])
+async def test_a_large_request_is_answered_as_a_small_one_and_watched(path):
+    watcher = Watcher()
+    app = ReplicaApp(SIGNATURE, "0.1.0", Rows(), watcher, 10**6)
+    body = many(20_000) if path == INFER else json.dumps({"instances": [3.0] * 20_000}).encode()
+    assert len(body) > INLINE_BYTES
+    status, _, answer = await ask(path, body, app=app)
+    assert status == 200
+    found = answer["outputs"][0]["data"] if path == INFER else answer["predictions"]
+    assert found == ["yes"] * 20_000
+    await shut_down(app)
+    app._aside.shutdown()
+    assert [len(labels) for _, labels, _, _ in watcher.seen] == [20_000]
+
+
+async def test_a_large_body_that_does_not_fit_is_refused_as_a_small_one():
+    app = ReplicaApp(SIGNATURE, "0.1.0", Rows(), None, 10**6)
+    bad = many(20_000).replace(b"3.0", b"NaN", 1)
+    small = many(2).replace(b"3.0", b"NaN", 1)
+    assert (await ask(INFER, bad, app=app))[::2] == (await ask(INFER, small, app=app))[::2]
+    await shut_down(app)
+
+
+CHUNKED = (b"transfer-encoding", b"chunked")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status", "closes"),
+    [
+        (INFER, BODY, [CHUNKED], 200, False),
+        (INFER, BODY[:-1], [CHUNKED], 400, False),
+        (INFER, BODY + b" " * 1000, [CHUNKED], 413, True),
+        (INFER, BODY, [CHUNKED, (b"content-encoding", b"gzip")], 415, True),
+        ("/nothing", BODY, [CHUNKED], 404, True),
+        (INFER, BODY, [(b"content-encoding", b"gzip")], 415, False),
+    ],
+)
+async def test_a_body_without_an_end_is_not_waited_for(path, body, headers, status, closes):
+    found, answered, _ = await ask(path, body, headers)
+    assert (found, answered.get(b"connection") == b"close") == (status, closes)

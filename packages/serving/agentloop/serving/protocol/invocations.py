@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import orjson
 
 from agentloop.contracts.errors import RequestRejected
 from agentloop.lifecycle.bundle import InputColumn, Signature
 from agentloop.serving.protocol.inference_request import InferenceRequest, check_rows
-from agentloop.serving.protocol.json_body import parse_object
+from agentloop.serving.protocol.json_body import json_list, parse_object
 from agentloop.serving.protocol.oip_tensors import as_column, refuse_missing
 
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
@@ -50,8 +48,7 @@ def decode_invocations(body: bytes, signature: Signature) -> InferenceRequest:
 
 def encode_invocations(labels: npt.NDArray[Any]) -> bytes:
     """MLflow's answer: one prediction a row."""
-    predictions = labels if labels.dtype != np.dtype(object) else labels.tolist()
-    return orjson.dumps({"predictions": predictions}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return b'{"predictions":%b}' % json_list(labels)
 
 
 def _from_split(payload: Any, inputs: tuple[InputColumn, ...]) -> InferenceRequest:

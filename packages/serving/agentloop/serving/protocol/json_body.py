@@ -1,4 +1,4 @@
-"""One strict JSON parse of a request body.
+"""One strict JSON parse of a request body, and lists of any length as JSON.
 
 orjson already refuses NaN, Infinity, numbers past float64, lone surrogates, invalid UTF-8 and
 nesting past 1,024 levels; repeated keys are what it lets through.
@@ -10,9 +10,13 @@ import json
 import re
 from typing import Any
 
+import numpy.typing as npt
 import orjson
 
 from agentloop.contracts.errors import RequestRejected
+
+# Values that are written in one step, in which no other thread runs: some 0.1 ms.
+PIECE = 2048
 
 _KEY_END = re.compile(rb'"\s*:')
 _CONTAINERS = frozenset({dict, list})
@@ -34,6 +38,20 @@ def parse_object(body: bytes) -> dict[str, Any]:
     ):
         _refuse_repeated_keys(body)
     return value
+
+
+def json_list(values: npt.NDArray[Any]) -> bytes:
+    """Values (n,), numbers or texts, as a JSON array."""
+    if len(values) <= PIECE:
+        return _dump(values)
+    pieces = (values[start : start + PIECE] for start in range(0, len(values), PIECE))
+    return b"[%b]" % b",".join([_dump(piece)[1:-1] for piece in pieces])
+
+
+def _dump(values: npt.NDArray[Any]) -> bytes:
+    if values.dtype == object:
+        return orjson.dumps(values.tolist())
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _count_shallow(value: dict[str, Any]) -> int:

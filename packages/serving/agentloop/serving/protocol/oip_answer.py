@@ -10,6 +10,7 @@ import orjson
 
 from agentloop.lifecycle.bundle import Signature
 from agentloop.serving.protocol.inference_request import InferenceRequest, RequestedOutput
+from agentloop.serving.protocol.json_body import json_list
 from agentloop.serving.protocol.oip import output_types
 from agentloop.serving.protocol.oip_binary import write_values
 
@@ -49,7 +50,7 @@ class AnswerEncoder:
         answer: dict[str, Any] = {**self._head, "outputs": described}
         if request.id is not None:
             answer["id"] = request.id
-        text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        text = orjson.dumps(answer)
         if not any(output.binary for output in outputs):
             return text, None
         return b"".join([text, *raw]), len(text)
@@ -57,7 +58,7 @@ class AnswerEncoder:
     def _encode_plain(self, labels: npt.NDArray[Any], scores: npt.NDArray[np.float32]) -> bytes:
         rows = len(labels)
         if self._regression:
-            data = orjson.dumps(labels, option=orjson.OPT_SERIALIZE_NUMPY)
+            data = json_list(labels)
             return b'%b{"name":"value","datatype":"FP64","shape":[%d],"data":%b}]}' % (
                 self._prefix,
                 rows,
@@ -69,10 +70,10 @@ class AnswerEncoder:
         ) % (
             self._prefix,
             rows,
-            orjson.dumps(labels.tolist()),
+            json_list(labels),
             rows,
             self._classes,
-            orjson.dumps(scores.ravel(), option=orjson.OPT_SERIALIZE_NUMPY),
+            json_list(scores.ravel()),
         )
 
     def _values(
@@ -93,5 +94,5 @@ class AnswerEncoder:
             raw = write_values(values, datatype)
             tensor["parameters"] = {"binary_data_size": len(raw)}
             return tensor, raw
-        tensor["data"] = values.tolist() if values.dtype == object else values.ravel()
+        tensor["data"] = orjson.Fragment(json_list(values.ravel()))
         return tensor, b""

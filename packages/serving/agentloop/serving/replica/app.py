@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,13 +23,13 @@ from agentloop.contracts.spec_serving import BatchSpec
 from agentloop.lifecycle.bundle import Signature
 from agentloop.lifecycle.reference import ReferenceProfile
 from agentloop.serving.ports import Observer, Predictor
+from agentloop.serving.protocol.decoding import INVOCATIONS, RequestDecoder, json_bytes
 from agentloop.serving.protocol.inference_request import InferenceRequest
-from agentloop.serving.protocol.invocations import decode_invocations, encode_invocations
-from agentloop.serving.protocol.oip import InferDecoder
+from agentloop.serving.protocol.invocations import encode_invocations
 from agentloop.serving.protocol.oip_answer import AnswerEncoder
 from agentloop.serving.protocol.openapi import invocations_path
 from agentloop.serving.protocol.trace_context import TraceContext, enter_trace
-from agentloop.serving.replica.batching import AUTO, Batcher
+from agentloop.serving.replica.batching import AUTO, INLINE_ROWS, Batcher
 from agentloop.serving.replica.documents import (
     JSON,
     OCTETS,
@@ -39,12 +39,14 @@ from agentloop.serving.replica.documents import (
     find_document,
 )
 from agentloop.serving.replica.evidence import PROBE_HEADER, ReplicaEvidence
+from agentloop.serving.replica.large_bodies import LargeBodies
 from agentloop.serving.replica.request_body import BodyReader, check_content_type
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Mapping[bytes, bytes]
+T = TypeVar("T")
 
 # A longer body takes milliseconds to read.
 INLINE_BYTES = 1 << 16
@@ -82,11 +84,13 @@ class ReplicaApp:
         self._signature = signature
         self._observer = observer
         self._evidence = evidence
-        self._decoder = InferDecoder(signature)
+        self._decoder = RequestDecoder(signature)
+        self._large = LargeBodies(signature, self._decoder)
         self._encoder = AnswerEncoder(signature, version)
         self._batcher = Batcher(predictor, batch)
         self._body = BodyReader(max_body_bytes)
-        self._decoding = ThreadPoolExecutor(1, "agentloop-decode")
+        # For what takes longer than a turn of the event loop should.
+        self._aside = ThreadPoolExecutor(1, "agentloop-aside")
         self._max_ongoing = max_ongoing
         self._ongoing = 0
         self._version = (b"x-model-version", version.encode())
@@ -118,19 +122,22 @@ class ReplicaApp:
         request_id = _request_id(headers)
         trace = _enter_trace(scope, headers)
         endpoint = self._endpoints.get(path)
+        # Whether more may come after the answer than anybody said.
+        endless = b"transfer-encoding" in headers
         if endpoint is None or scope["method"] != "POST":
             ready = self._state == "ready"
             answer = find_document(self._documents, path, scope["method"], endpoint, ready)
-            await self._answer(send, answer, request_id, trace)
+            await self._answer(send, answer, request_id, trace, endless)
             return
         started = time.perf_counter()
         request, labels, content = None, _NO_LABELS, b""
         try:
             content = await self._read(headers, receive)
+            endless = False
             with self._body.held(len(content)) if len(content) > INLINE_BYTES else _NOT_HELD:
                 request = await self._decode(endpoint, headers, content)
                 labels, scores = await self._predict(request)
-            answer = self._encode(endpoint, labels, scores, request)
+            answer = await self._encode(endpoint, labels, scores, request)
         except RequestRejected as error:
             answer = Answer(error.status, error_body(error.reason))
         except Exception:
@@ -138,7 +145,7 @@ class ReplicaApp:
             log.exception("a prediction failed (request %s, trace %s)", *who)
             reason = "the model could not answer; the replica's log says why"
             answer = Answer(500, error_body(reason))
-        await self._answer(send, answer, request_id, trace)
+        await self._answer(send, answer, request_id, trace, endless)
         seconds = time.perf_counter() - started
         self._watch(headers, endpoint, content, request, labels, seconds, answer.status)
 
@@ -149,18 +156,17 @@ class ReplicaApp:
         return await self._body.read(receive)
 
     async def _decode(self, endpoint: str, headers: Headers, content: bytes) -> InferenceRequest:
+        length = headers.get(_JSON_LENGTH)
         if len(content) <= INLINE_BYTES:
-            return self._decode_now(endpoint, headers, content)
-        # One at a time, and the event loop gets its turns between: large bodies are late alone.
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._decoding, self._decode_now, endpoint, headers, content
-        )
+            return self._decoder.decode(endpoint, content, length)
+        if json_bytes(endpoint, content, length) > INLINE_BYTES:
+            return await self._large.decode(endpoint, content, length)
+        return await self._off_loop(self._decoder.decode, endpoint, content, length)
 
-    def _decode_now(self, endpoint: str, headers: Headers, content: bytes) -> InferenceRequest:
-        if endpoint == "invocations":
-            return decode_invocations(content, self._signature)
-        return self._decoder.decode(content, headers.get(_JSON_LENGTH))
+    async def _off_loop(self, function: Callable[..., T], *arguments: Any) -> T:
+        """In the thread, where the event loop gets its turns between."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._aside, function, *arguments)
 
     async def _predict(self, request: InferenceRequest) -> tuple[Any, Any]:
         if self._batcher.runs_inline(request.rows):
@@ -173,8 +179,17 @@ class ReplicaApp:
         finally:
             self._ongoing -= 1
 
-    def _encode(self, endpoint: str, labels: Any, scores: Any, request: InferenceRequest) -> Answer:
-        if endpoint == "invocations":
+    async def _encode(
+        self, endpoint: str, labels: Any, scores: Any, request: InferenceRequest
+    ) -> Answer:
+        if request.rows <= INLINE_ROWS:
+            return self._encode_now(endpoint, labels, scores, request)
+        return await self._off_loop(self._encode_now, endpoint, labels, scores, request)
+
+    def _encode_now(
+        self, endpoint: str, labels: Any, scores: Any, request: InferenceRequest
+    ) -> Answer:
+        if endpoint == INVOCATIONS:
             return Answer(200, encode_invocations(labels))
         body, json_length = self._encoder.encode(labels, scores, request)
         if json_length is None:
@@ -182,7 +197,7 @@ class ReplicaApp:
         return Answer(200, body, OCTETS, ((_JSON_LENGTH, b"%d" % json_length),))
 
     async def _answer(
-        self, send: Send, answer: Answer, request_id: bytes, trace: TraceContext
+        self, send: Send, answer: Answer, request_id: bytes, trace: TraceContext, endless: bool
     ) -> None:
         headers = [
             JSON if answer.content_type is None else answer.content_type,
@@ -194,6 +209,9 @@ class ReplicaApp:
         ]
         if answer.status in _BUSY:
             headers.append((b"retry-after", b"%d" % self._retry_after()))
+        if endless:
+            # Else the server would read on, and throw away what comes, until the client is done.
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
@@ -219,8 +237,16 @@ class ReplicaApp:
             return
         ok = status == 200 and request is not None
         columns = request.columns if ok and request is not None else _NOTHING
+        told = (columns, labels if ok else _NO_LABELS, seconds, status, endpoint)
+        if len(labels) > INLINE_ROWS and self._state != "closed":
+            self._aside.submit(self._observe, *told)
+        else:
+            self._observe(*told)
+
+    def _observe(self, *told: Any) -> None:
+        assert self._observer is not None
         try:
-            self._observer.observe(columns, labels if ok else _NO_LABELS, seconds, status, endpoint)
+            self._observer.observe(*told)
         except Exception:  # watching must never fail what is watched
             log.exception("the observer failed")
 
@@ -230,7 +256,8 @@ class ReplicaApp:
             if message["type"] == "lifespan.shutdown":
                 self._state = "closed"
                 self._batcher.close()
-                self._decoding.shutdown(wait=False)
+                self._large.close()
+                self._aside.shutdown(wait=False)
                 if self._evidence is not None:
                     self._evidence.close()
             await send({"type": f"{message['type']}.complete"})

@@ -3,7 +3,8 @@
 A request that is alone is answered on the spot, and no wait is ever added for it. Where several
 come in one turn of the loop, which is what many connections look like from in here, they are
 predicted together at the end of that turn. A model of milliseconds runs in a thread, so that health
-checks are answered meanwhile; what comes while it runs is predicted together next.
+checks are answered meanwhile; what comes while it runs is predicted together next. A request of
+many rows has a thread of its own, and nobody waits for it but the next of its kind.
 """
 
 from __future__ import annotations
@@ -62,11 +63,12 @@ class Batcher:
         self._full = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._large: ThreadPoolExecutor | None = None
         self._gain = Gain()
         self._in_turn = self._flushing = False
         self._crowd = 0.0
         self.seconds = 0.0
-        """What a prediction takes, on average of late."""
+        """What a prediction takes, on average of late; large requests do not count."""
 
     def runs_inline(self, rows: int) -> bool:
         """Whether ``predict_now`` is the way for a request of so many rows. Ask once a request."""
@@ -88,6 +90,8 @@ class Batcher:
 
     async def predict(self, columns: Columns, rows: int) -> Answer:
         """Labels and scores, when it is this request's turn; with others where that is faster."""
+        if rows > INLINE_ROWS:
+            return await self._predict_large(columns, rows)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         self._queue.append(_Waiting(columns, rows, answer))
@@ -105,9 +109,18 @@ class Batcher:
 
     def close(self) -> None:
         """Let the thread end when it has done what it was given."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-            self._pool = None
+        for pool in (self._pool, self._large):
+            if pool is not None:
+                pool.shutdown(wait=False)
+        self._pool = self._large = None
+
+    async def _predict_large(self, columns: Columns, rows: int) -> Answer:
+        if self._large is None:
+            self._large = ThreadPoolExecutor(1, "agentloop-large")
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._large, self._predict, columns)
+        _check_rows(answer, rows)
+        return answer
 
     def _end_turn(self) -> None:
         self._in_turn = False
@@ -189,8 +202,7 @@ class Batcher:
     def _hand_out(self, batch: list[_Waiting], answer: Answer, seconds: float) -> None:
         labels, scores = answer
         rows = sum(waiting.rows for waiting in batch)
-        if len(labels) != rows or len(scores) != rows:
-            raise ValueError(f"the model gave {len(labels)} answers for {rows} rows")
+        _check_rows(answer, rows)
         self.seconds += _SHARE * (seconds / len(batch) - self.seconds)
         self._gain.note(len(batch) > 1, seconds / rows)
         start = 0
@@ -235,6 +247,12 @@ class Gain:
 
 def _follow(average: float | None, value: float) -> float:
     return value if average is None else average + _SHARE * (value - average)
+
+
+def _check_rows(answer: Answer, rows: int) -> None:
+    labels, scores = answer
+    if len(labels) != rows or len(scores) != rows:
+        raise ValueError(f"the model gave {len(labels)} answers for {rows} rows")
 
 
 def _settle(waiting: _Waiting, answer: Answer) -> None:
