@@ -102,7 +102,8 @@ def test_a_new_key_works_and_a_revoked_one_stops_within_a_second_without_a_reloa
     keyed.keys.revoke("brief", time.time())
     keyed.until(lambda: keyed.ask(headers=headers).status == 401, 1)
     assert keyed.process.pid == pid
-    assert keyed.keys.all()[-1].digest not in (keyed.folder / KEYS_MAP).read_text()
+    revoked = keyed.keys.all()[-1].digest  # the file follows what runs
+    keyed.until(lambda: revoked not in (keyed.folder / KEYS_MAP).read_text(), 1)
 
 
 def test_a_key_ends_when_it_expires(keyed):
@@ -297,7 +298,7 @@ def test_a_client_may_wait_for_longer_than_it_may_pause(make_edge):
         ("GET /v2 HTTP/1.1", many(1000, 1), 431),
         ("GET /v2 HTTP/1.1", many(75, 100), 200),
         ("GET /" + "a" * 3_000 + " HTTP/1.1", "", 414),
-        ("GET /" + "a" * 50_000 + " HTTP/1.1", "", 414),
+        ("GET /" + "a" * 50_000 + " HTTP/1.1", "", 400),
         ("DELETE /v2/models/tiny/infer HTTP/1.1", "\r\ncontent-length: 300000", 413),
     ],
     ids=lambda value: str(value)[:30],
