@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +22,10 @@ from agentloop.serving import (
     StagedVersion,
     control_store,
     plan_rollout,
+    run_dir,
 )
+from agentloop.serving.judging.channel import EVIDENCE_SOCKET
+from agentloop.serving.judging.counts import decode
 from agentloop.serving.judging.decision import Evidence, Judgement
 from agentloop.serving.rollout.log import RolloutLog
 
@@ -167,6 +172,36 @@ def test_a_plan_is_made_for_a_version_of_the_registry_and_saves_nothing(folder):
     code, _, err = agentloop(folder, "apply", "--plan", "plan.json")
     assert (code, "agentloop up" in err) == (72, True)
     assert agentloop(folder, "plan", "m", "9.9")[0] == 43
+
+
+@pytest.mark.usefixtures("store")
+def test_labels_reach_the_edge_of_this_node(folder):
+    ask = ("labels", "--version", NEW, "--correct", "9", "--total", "10", "--json")
+    code, _, err = agentloop(folder, *ask)
+    assert (code, "no edge of it runs" in err) == (67, True)
+    place = run_dir(folder / "home")
+    place.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as edge:
+        edge.settimeout(5)
+        edge.bind(str(place / EVIDENCE_SOCKET))
+        code, out, _ = agentloop(folder, *ask)
+        heard = decode(edge.recv(65536))
+    shutil.rmtree(place)
+    assert code == 0
+    assert json.loads(out) == {"model": "m", "version": NEW, "correct": 9, "total": 10}
+    assert (heard.model, heard.version) == ("m", NEW)
+    assert (heard.counts.labelled, heard.counts.right) == (10, 9)
+
+
+@pytest.mark.usefixtures("store")
+def test_labels_that_cannot_be_are_refused(folder):
+    labels = ("labels", "--version", NEW, "--correct")
+    assert agentloop(folder, *labels, "11", "--total", "10")[0] == 2
+    code, _, err = agentloop(
+        folder, "labels", "--version", "9.9.9-a-b", "--correct", "1", "--total", "1"
+    )
+    assert code == 64
+    assert NEW in err
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"model": "m"}', None])

@@ -40,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(actions, "pause", "hold the weights; evidence against the version still rolls it back")
     _add(actions, "resume", "go on with a paused rollout")
     _add(actions, "abort", "give all traffic back to the stable version at once")
+    labels = _add(actions, "labels", "tell the judge how many of a version's answers proved right")
+    labels.add_argument("--version", required=True, help="the version that answered")
+    labels.add_argument("--correct", type=int, required=True, help="how many were right")
+    labels.add_argument("--total", type=int, required=True, help="of how many whose truth is known")
     history = _add(actions, "history", "show past rollouts, each decision with its numbers")
     history.add_argument("--limit", type=int, default=10, help="how many to show (10)")
 
@@ -175,6 +179,32 @@ def _order(context: Context) -> int:
     return 0
 
 
+def _labels(context: Context) -> int:
+    from agentloop.contracts.errors import ModelNotServed, NoRollout
+    from agentloop.serving import control_store, report_labels
+
+    options, model = context.options, _model(context)
+    correct, total = options.correct, options.total
+    if not 0 <= correct <= total:
+        print(f"agentloop rollout labels: {correct} of {total} cannot be", file=sys.stderr)
+        return 2
+    home = context.home.root
+    served = {s.version for s in control_store(home).staged() if s.model == model}
+    if options.version not in served:
+        known = f"one of {', '.join(sorted(served))}" if served else "agentloop run <loop.yaml>"
+        raise ModelNotServed(f"{model} {options.version}", next_step=known)
+    if not report_labels(home, model, options.version, correct=correct, total=total):
+        reason = "no edge of it runs on this node, so nobody takes its labels"
+        raise NoRollout(model, reason, next_step="agentloop up")
+    told = {"model": model, "version": options.version, "correct": correct, "total": total}
+    if options.json:
+        context.print_json(told)
+    else:
+        context.print(f"{correct} of {total} answers of {model} {options.version} were right.")
+        print(f"Next: agentloop rollout status {model}", file=sys.stderr)
+    return 0
+
+
 _ACTIONS: dict[str, Callable[[Context], int]] = {
     "plan": _plan,
     "apply": _apply,
@@ -182,6 +212,7 @@ _ACTIONS: dict[str, Callable[[Context], int]] = {
     "pause": _order,
     "resume": _order,
     "abort": _order,
+    "labels": _labels,
     "history": _history,
 }
 
