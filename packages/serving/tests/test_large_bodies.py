@@ -121,8 +121,12 @@ def test_the_process_says_what_the_decoder_says_of_hostile_and_sound_bodies(proc
 
 
 def test_it_is_niced_and_goes_first_where_memory_runs_out(process):
-    assert os.getpriority(os.PRIO_PROCESS, process.pid) - os.getpriority(os.PRIO_PROCESS, 0) == 10
-    assert Path(f"/proc/{process.pid}/oom_score_adj").read_text() == "1000\n"
+    known = Path("/proc", str(process.pid))
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == 10 + os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getsid(process.pid) == process.pid
+    assert (known / "oom_score_adj").read_text() == "1000\n"
+    if (known / "autogroup").exists():
+        assert (known / "autogroup").read_text().endswith(" nice 10\n")
 
 
 def test_it_ends_with_its_input():

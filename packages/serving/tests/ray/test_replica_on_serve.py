@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from agentloop.contracts.spec import AutoscaleSpec
@@ -101,6 +104,51 @@ def test_the_model_answers_with_no_more_of_serve_than_its_port(served):
     assert served.ask("plain", b"{", INFER)[0] == 400
     logs = [p.read_text(errors="replace") for p in (served.base / "r").rglob("replica_plain*.log")]
     assert not any("Serve keeps its own way" in text for text in logs)
+
+
+def readers():
+    """Processes that read large bodies for some replica, by the replica's process."""
+    found = {}
+    for process in psutil.process_iter(["cmdline", "ppid"]):
+        if "agentloop.serving.replica.body_process" in (process.info["cmdline"] or ()):
+            found[process.info["ppid"]] = process
+    return found
+
+
+def test_a_large_body_is_read_beside_the_replica_and_a_reader_that_dies_is_replaced(served):
+    from ray import serve
+
+    before = set(readers())
+    served.start("large")
+    assert served.ask("large", body(1))[0] == 200
+    assert set(readers()) == before  # only who needs one has one
+    large = body(20_000)
+    assert served.ask("large", large)[0] == 200
+    (replica,) = set(readers()) - before
+    first = readers()[replica]
+    first.kill()
+    status, _, content = served.ask("large", large)
+    assert (status, len(json.loads(content)["outputs"][0]["data"])) == (200, 20_000)
+    assert readers()[replica].pid != first.pid
+    status, _, content = served.ask("large", large.replace(b"10.5", b"NaN", 1))
+    assert status == 400
+    assert "not valid JSON" in json.loads(content)["error"]
+    serve.delete("large", _blocking=False)
+    served.until(lambda: replica not in readers())
+
+
+def test_no_more_of_an_endless_body_is_taken_once_it_is_refused(served):
+    served.start("endless", max_body_bytes=200_000)
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        head = f"POST /endless{INFER} HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode())
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 500_000_000:
+                connection.sendall(b"10000\r\n" + b"1" * 65536 + b"\r\n")
+                sent += 65536
+        assert sent < 100_000_000
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_replica_that_is_retired_answers_what_it_has_accepted(served):

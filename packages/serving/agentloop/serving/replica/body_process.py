@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import struct
 import sys
 import traceback
@@ -26,6 +25,7 @@ from agentloop.serving.protocol.request_wire import pack_request
 READY, READ, REFUSED, FAILED = "ready", "read", "refused", "failed"
 # The replica answers small requests meanwhile: they come first.
 NICE = 10
+MOST_EXPENDABLE = 1000
 FRAME = struct.Struct("<I")
 
 
@@ -82,14 +82,22 @@ def _exactly(read: Callable[[int], bytes], size: int) -> bytes | None:
 
 
 def yield_to_replica() -> None:
-    """Processor time to the replica first; and where memory runs out, this process goes first."""
+    """Processor time to the replica first; and where memory runs out, this process goes first.
+
+    Linux divides processors among sessions before it looks at nice, so the session, which is this
+    process's own, has to be nice as well: in the replica's it would hold up everybody else.
+    """
     os.nice(NICE)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    _tell("autogroup", NICE)
+    _tell("oom_score_adj", MOST_EXPENDABLE)
+
+
+def _tell(file: str, value: int) -> None:
+    with contextlib.suppress(OSError):  # not every kernel has both
+        Path("/proc/self", file).write_text(str(value), encoding="ascii")
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the input ends then
     yield_to_replica()
     file, output = int(sys.argv[1]), os.dup(1)
     os.dup2(2, 1)  # whatever is printed is no answer
