@@ -34,7 +34,8 @@ from agentloop.serving.protocol.hostile_requests import (
 )
 
 # A second: what one attacker sends. Faster, it would be load, which slows everybody down.
-FUZZ_RATE, MUSEUM_RATE = 200, 10
+FUZZ_RATE, MUSEUM_RATE, BULK_RATE = 200, 10, 5
+BULK_BYTES = 1_000_000
 FUZZ_CLIENTS = 4
 # Before an attack begins again.
 PAUSE_SECONDS = 0.5
@@ -44,9 +45,11 @@ LEAST_NICE = 19
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of it: requests, slow connections, seconds they are held, bytes in chunks."""
+    """How much of it: requests, large ones, slow connections, seconds they are held, bytes in
+    chunks."""
 
     fuzz: int
+    bulk: int
     slow: int
     slow_seconds: int
     chunked: int
@@ -118,6 +121,23 @@ def _exhibits(door: Door) -> Iterator[tuple[str, bytes]]:
         yield "bomb", door.request(bomb, door.infer, headers)
 
 
+def bulk(door: Door, size: Size) -> Attack:
+    """Sound bodies of thousands of rows, one after another."""
+    body = json.loads(door.body)
+    (tensor,) = body["inputs"]
+    rows = BULK_BYTES // len(json.dumps(tensor["data"]))
+    tensor.update(shape=[rows, len(tensor["data"])], data=tensor["data"] * rows)
+    request = door.request(json.dumps(body).encode(), door.infer, [])
+
+    async def attack(seen: Seen) -> None:
+        pace = Pace(BULK_RATE)
+        for _ in range(size.bulk):
+            await pace.turn()
+            await door.ask(request, seen, "bulk")
+
+    return attack
+
+
 def slow(door: Door, size: Size) -> Attack:
     """Connections that send a byte a second: of their headers, or of their body."""
     whole = door.request(door.body, door.infer, [])
@@ -183,6 +203,7 @@ def chunked(door: Door, size: Size) -> Attack:
 ATTACKS: dict[str, Callable[[Door, Size], Attack]] = {
     "fuzzed bodies": fuzz,
     "hostile bodies, headers and bombs": museum,
+    "bodies of 1 MB": bulk,
     "500 slow connections": slow,
     "1 GB in chunks": chunked,
 }

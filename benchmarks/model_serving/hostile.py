@@ -33,8 +33,8 @@ MOST_SLOWDOWN = 2.0
 WINDOWS = 3
 STOP_S = 10.0
 HERE = Path(__file__).resolve().parent
-FULL = Size(fuzz=10_000, slow=500, slow_seconds=15, chunked=1_000_000_000)
-QUICK = Size(fuzz=1_000, slow=500, slow_seconds=6, chunked=1_000_000_000)
+FULL = Size(fuzz=10_000, bulk=50, slow=500, slow_seconds=15, chunked=1_000_000_000)
+QUICK = Size(fuzz=1_000, bulk=15, slow=500, slow_seconds=6, chunked=1_000_000_000)
 FULL_S, QUICK_S = 8, 3
 Row = dict[str, Any]
 
@@ -120,9 +120,18 @@ def server_mb() -> float:
     return total / 1e6
 
 
-def beside(good: GoodClient, orders: Orders) -> tuple[Seen, float, int, float]:
-    """What the attackers saw; the good client's median p99 beside them in ms, and its failures;
-    the server's memory in MB at its highest."""
+@dataclass
+class Beside:
+    """The good client beside attackers: what they saw, its median p99 in ms, its failures, and the
+    server's memory in MB at its highest."""
+
+    seen: Seen
+    p99_ms: float
+    failures: int
+    peak_mb: float
+
+
+def beside(good: GoodClient, orders: Orders) -> Beside:
     p99s: list[float] = []
     failures, peak = 0, 0.0
     with Attackers(orders) as attackers:
@@ -133,49 +142,58 @@ def beside(good: GoodClient, orders: Orders) -> tuple[Seen, float, int, float]:
             peak = max(peak, server_mb())
             if not attackers.alive:
                 raise RuntimeError(f"the attackers died: {orders.attack}")
-    return attackers.seen, statistics.median(p99s), failures, peak
+    return Beside(attackers.seen, statistics.median(p99s), failures, peak)
 
 
 def run(quick: bool, base_url: str, model: str, body: bytes) -> tuple[list[Row], list[Row]]:
     """Rows and targets; ``body`` is a sound V2 request to the model behind ``base_url``."""
     url = f"{base_url.rstrip('/')}/v2/models/{model}/infer"
     good = GoodClient(url, body, QUICK_S if quick else FULL_S)
-    rows: list[Row] = []
-    wrong: Counter[str] = Counter()
     good.measure(1)
-    at_rest = statistics.median(good.measure()[0] for _ in range(WINDOWS))
-    before = highest = server_mb()
-    worst = failures = 0.0
+    # Also between attacks: the machine may be slower at one time than at another.
+    rests = [good.measure()[0] for _ in range(WINDOWS)]
+    before = server_mb()
+    found: dict[str, Beside] = {}
+    grown: dict[str, float] = {}
     for name in ATTACKS:
         orders = Orders(name, base_url, model, body.decode(), QUICK if quick else FULL)
-        seen, p99, failed, peak = beside(good, orders)
-        highest = max(highest, peak)
-        worst, failures = max(worst, p99), failures + failed
-        wrong += seen.wrong
-        rows.append(
-            {
-                "attack": name,
-                "requests": sum(seen.statuses.values()),
-                "seconds": seen.seconds,
-                "answers": " ".join(f"{_named(s)}:{n}" for s, n in sorted(seen.statuses.items())),
-                "wrong": sum(seen.wrong.values()),
-                "first_wrong": seen.example,
-                "good_p99_ms": round(p99, 2),
-                "good_p99_at_rest_ms": round(at_rest, 2),
-                "good_failed": failed,
-                "grown_mb": round(server_mb() - before, 1),
-            }
-        )
-    return rows, [
+        found[name] = beside(good, orders)
+        rests.append(good.measure()[0])
+        grown[name] = server_mb() - before
+    at_rest = statistics.median(rests)
+    rows = [_row(name, one, at_rest, grown[name]) for name, one in found.items()]
+    return rows, _targets(list(found.values()), at_rest, before)
+
+
+def _row(name: str, found: Beside, at_rest: float, grown: float) -> Row:
+    statuses = sorted(found.seen.statuses.items())
+    return {
+        "attack": name,
+        "requests": sum(found.seen.statuses.values()),
+        "seconds": found.seen.seconds,
+        "answers": " ".join(f"{_named(status)}:{count}" for status, count in statuses),
+        "wrong": sum(found.seen.wrong.values()),
+        "first_wrong": found.seen.example,
+        "good_p99_ms": round(found.p99_ms, 2),
+        "good_p99_at_rest_ms": round(at_rest, 2),
+        "good_failed": found.failures,
+        "grown_mb": round(grown, 1),
+    }
+
+
+def _targets(found: list[Beside], at_rest: float, before: float) -> list[Row]:
+    wrong: Counter[str] = Counter()
+    for one in found:
+        wrong += one.seen.wrong
+    growth = max(one.peak_mb for one in found) - before
+    slowdown = max(one.p99_ms for one in found) / at_rest
+    failures = sum(one.failures for one in found)
+    return [
         at_most("hostile requests answered with 5xx", wrong["5xx"], 0, ""),
         at_most("refusals that are not typed JSON of 4 KB at most", _refusals(wrong), 0, ""),
         at_most("bytes that are no HTTP, refused with HAProxy's own page", wrong["no HTTP"], 0, ""),
-        at_most(
-            "memory that hostile requests cost the server", highest - before, MAX_GROWTH_MB, "MB"
-        ),
-        at_most(
-            "a good client's p99 beside them, to that at rest", worst / at_rest, MOST_SLOWDOWN, "×"
-        ),
+        at_most("memory that hostile requests cost the server", growth, MAX_GROWTH_MB, "MB"),
+        at_most("a good client's p99 beside them, to that at rest", slowdown, MOST_SLOWDOWN, "×"),
         at_most("a good client's failed requests beside them", failures, 0, ""),
     ]
 
