@@ -17,6 +17,7 @@ from agentloop.contracts.spec import ServingSpec
 from agentloop.contracts.traffic import VersionTraffic
 from agentloop.serving.control.store import EdgeAddress, StagedVersion
 from agentloop.serving.edge.certificates import read_certificate
+from agentloop.serving.edge.doorbell import ring
 from agentloop.serving.edge.guards import (
     guards_of,
     load_guards,
@@ -106,6 +107,7 @@ class RayServingPlane:
             serve.delete(name, _blocking=False)
 
     def reconcile(self) -> None:
+        ring(run_dir(self._home))
         ray.get(self._edge().reconcile.remote(), timeout=CALL_SECONDS)
 
     def traffic(self, model: str) -> Sequence[VersionTraffic]:

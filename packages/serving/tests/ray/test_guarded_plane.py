@@ -142,6 +142,16 @@ def test_a_weight_reaches_traffic_through_the_actor_in_milliseconds(guarded, tok
     assert waits[10] < 0.05
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take priority back")
+def test_the_edge_has_the_priority_that_ray_takes_from_its_workers(guarded):
+    import ray
+
+    from agentloop.serving.edge.ray_edge import find_edge_actor
+
+    for pid in ray.get(find_edge_actor().pids.remote()):
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 0
+
+
 def test_no_request_fails_while_the_edges_actor_is_killed_and_starts_again(guarded, token):
     import ray
 

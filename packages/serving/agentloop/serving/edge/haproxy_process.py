@@ -108,23 +108,26 @@ class HaproxyProcess:
             return False
         return pid is not None and known == f"{pid} {_shape(config)}"
 
-    def wait_exit(self, seconds: float) -> bool:
-        """Wait until the process that serves now is gone, ``seconds`` at most; whether it is.
+    def wait_exit(self, seconds: float, bell: int | None = None) -> bool:
+        """Wait until the process that serves now is gone, ``seconds`` at most, or until the
+        descriptor ``bell`` can be read; whether the process is gone.
 
         The kernel says so at once, and of a process that somebody else started too.
         """
         pid = self.pid
+        poll = select.poll()
+        if bell is not None:
+            poll.register(bell, select.POLLIN)
         if pid is None:
-            time.sleep(seconds)
+            poll.poll(seconds * 1000)
             return True
         try:
             handle = os.pidfd_open(pid)
         except OSError:
             return True  # it ended meanwhile
         try:
-            poll = select.poll()
             poll.register(handle, select.POLLIN)
-            return bool(poll.poll(seconds * 1000))
+            return any(ready == handle for ready, _ in poll.poll(seconds * 1000))
         finally:
             os.close(handle)
 

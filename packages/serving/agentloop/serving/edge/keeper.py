@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from agentloop.serving.edge.api_keys import KeyStore, map_entries
 from agentloop.serving.edge.breaker import Tripped, look
 from agentloop.serving.edge.certificates import CertificateWatch
 from agentloop.serving.edge.counts import EdgeCounts
+from agentloop.serving.edge.doorbell import Doorbell
 from agentloop.serving.edge.duties import ReturnToStable, due
 from agentloop.serving.edge.guards import EdgeGuards, load_guards, write_private
 from agentloop.serving.edge.haproxy_config import (
@@ -202,10 +204,10 @@ class EdgeKeeper:
         self._store.record(RolloutEvent(self._clock(), model, "", "done", action, detail))
 
 
-def guarded_tick(keeper: EdgeKeeper) -> None:
+def guarded(action: Callable[[], None]) -> None:
     """A pass that survives its own failure, for a loop that must not die."""
     try:
-        keeper.tick()
+        action()
     except (AgentLoopError, OSError) as error:
         log.warning("the edge could not be brought up to date: %s", error)
     except Exception:
@@ -216,9 +218,15 @@ def keep(
     stopping: threading.Event,
     keeper: EdgeKeeper,
     process: HaproxyProcess,
+    bell: Doorbell,
     tick_seconds: float = TICK_SECONDS,
 ) -> None:
-    """Pass after pass until ``stopping``; a death of HAProxy is followed up at once."""
+    """Pass after pass until ``stopping``; what the bell rings for, and a death of HAProxy, are
+    followed up at once."""
     while not stopping.is_set():
-        guarded_tick(keeper)
-        process.wait_exit(tick_seconds)
+        guarded(keeper.tick)
+        next_tick, gone = time.monotonic() + tick_seconds, False
+        while not gone and (left := next_tick - time.monotonic()) > 0:
+            gone = process.wait_exit(left, bell.fileno())
+            if bell.rang():
+                guarded(keeper.reconcile)

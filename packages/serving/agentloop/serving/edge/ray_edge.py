@@ -15,6 +15,7 @@ import ray
 from agentloop.contracts.traffic import VersionTraffic
 from agentloop.serving.control.sqlite_control_store import SqliteControlStore
 from agentloop.serving.edge.access_log import ACCESS_FILE, AccessLog
+from agentloop.serving.edge.doorbell import Doorbell
 from agentloop.serving.edge.haproxy_process import HaproxyProcess
 from agentloop.serving.edge.keeper import EdgeKeeper, keep
 from agentloop.serving.edge.sqlite_key_store import KEYS_FILE, SqliteKeyStore
@@ -59,7 +60,7 @@ class EdgeActor:
         self._stopping = threading.Event()
         threading.Thread(
             target=keep,
-            args=(self._stopping, self._keeper, self._process),
+            args=(self._stopping, self._keeper, self._process, Doorbell(folder)),
             name="edge-keeper",
             daemon=True,
         ).start()
@@ -83,8 +84,13 @@ class EdgeActor:
 
 
 def come_first() -> None:
-    """Ray starts all its workers at nice 15. Beside busy replicas a new weight would wait for its
-    turns, and so would HAProxy, which is started from here. Without the right to, it stays so."""
+    """Ray starts all its workers at nice 15 and in one session, among which and whose processes
+    Linux divides the processors. Beside busy replicas a new weight would wait for its turns, and so
+    would HAProxy, which is started from here. What this process may not change stays so."""
+    with contextlib.suppress(OSError):
+        # It leads a group of processes, and who does may begin no session.
+        os.setpgid(0, os.getpgid(os.getppid()))
+        os.setsid()
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):  # a thread may have ended meanwhile
             os.setpriority(os.PRIO_PROCESS, int(task.name), 0)
