@@ -24,6 +24,7 @@ from agentloop.contracts import TrafficSplit
 from agentloop.serving.control.store import EdgeAddress, MemoryControlStore, StagedVersion
 from agentloop.serving.edge.access_log import AccessLog
 from agentloop.serving.edge.api_keys import MemoryKeyStore
+from agentloop.serving.edge.doorbell import Doorbell
 from agentloop.serving.edge.guards import EdgeGuards, save_guards, with_inside
 from agentloop.serving.edge.haproxy_process import HaproxyProcess, free_port
 from agentloop.serving.edge.keeper import EdgeKeeper, keep
@@ -171,7 +172,7 @@ class EdgeWorld:
     def start(self) -> None:
         self.stopping.clear()
         self.keeper.reconcile()
-        arguments = (self.stopping, self.keeper, self.process)
+        arguments = (self.stopping, self.keeper, self.process, Doorbell(self.folder))
         self.thread = threading.Thread(target=keep, args=arguments, daemon=True)
         self.thread.start()
 
