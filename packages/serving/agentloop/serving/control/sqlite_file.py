@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 def opened(path: Path, script: str = "") -> Iterator[sqlite3.Connection]:
     """A connection on which ``script`` (pragmas, tables) was run; the file is made if it is
     missing. Raises DiskFull."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db = _connect(path)
     try:
         if script:
             db.executescript(script)
@@ -35,6 +34,13 @@ def opened(path: Path, script: str = "") -> Iterator[sqlite3.Connection]:
         raise
     finally:
         db.close()
+
+
+def _connect(path: Path, one_thread: bool = True) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=one_thread
+    )
 
 
 @contextmanager
@@ -58,11 +64,8 @@ class KeptOpen:
     """
 
     def __init__(self, path: Path, script: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Made here and used in the thread alone from then on.
-        self._db = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+        self._db = _connect(path, one_thread=False)
         self._db.executescript(script)
         self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # open it in earnest
         self._closing = threading.Event()

@@ -107,13 +107,7 @@ def _view(
     if progress is None or progress.deployment_id != rollout.deployment_id:
         progress = Progress(rollout.model, rollout.deployment_id, 0.0, "", 0.0)
     running = rollout.state == "running"
-    end = now if rollout.ended_at is None else rollout.ended_at
-    by_edge = [
-        event
-        for event in edge
-        if rollout.started_at <= event.at <= end
-        or (event.at > end and event.action == "retired" and _is_of(event, rollout))
-    ]
+    by_edge = _meanwhile(edge, rollout, now)
     stages = tuple(
         _stage(stage, events, progress, running, edge)
         for stage in (rollout.plan.stages if rollout.plan else ())
@@ -188,6 +182,17 @@ def _stage(
             progress.numbers,
         )
     return StageView(name, describe(stage), "current" if running else "failed", at)
+
+
+def _meanwhile(edge: Sequence[RolloutEvent], rollout: Rollout, now: float) -> list[RolloutEvent]:
+    """What the edge's keeper did of its own during the rollout, and what it retired by it later."""
+    end = now if rollout.ended_at is None else rollout.ended_at
+    return [
+        event
+        for event in edge
+        if rollout.started_at <= event.at <= end
+        or (event.at > end and event.action == "retired" and _is_of(event, rollout))
+    ]
 
 
 def _is_of(event: RolloutEvent, rollout: Rollout) -> bool:
