@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(actions, "resume", "go on with a paused rollout")
     _add(actions, "abort", "give all traffic back to the stable version at once")
     labels = _add(actions, "labels", "tell the judge how many of a version's answers proved right")
-    labels.add_argument("--version", required=True, help="the version that answered")
+    labels.add_argument(
+        "--version", required=True, help="the version that answered, or its beginning"
+    )
     labels.add_argument("--correct", type=int, required=True, help="how many were right")
     labels.add_argument("--total", type=int, required=True, help="of how many whose truth is known")
     history = _add(actions, "history", "show past rollouts, each decision with its numbers")
@@ -186,21 +188,26 @@ def _labels(context: Context) -> int:
     options, model = context.options, _model(context)
     correct, total = options.correct, options.total
     if not 0 <= correct <= total:
-        print(f"agentloop rollout labels: {correct} of {total} cannot be", file=sys.stderr)
+        wanted = "--correct must be from 0 to --total"
+        print(f"agentloop rollout labels: {wanted}, not {correct} of {total}", file=sys.stderr)
         return 2
     home = context.home.root
-    served = {s.version for s in control_store(home).staged() if s.model == model}
-    if options.version not in served:
-        known = f"one of {', '.join(sorted(served))}" if served else "agentloop run <loop.yaml>"
-        raise ModelNotServed(f"{model} {options.version}", next_step=known)
-    if not report_labels(home, model, options.version, correct=correct, total=total):
+    served = sorted(s.version for s in control_store(home).staged() if s.model == model)
+    meant = [version for version in served if version.startswith(options.version)]
+    if len(meant) != 1:
+        again = f"say --version with one of {', '.join(served)}"
+        raise ModelNotServed(
+            f"{model} {options.version}", next_step=again if served else "agentloop run <loop.yaml>"
+        )
+    version = meant[0]
+    if not report_labels(home, model, version, correct=correct, total=total):
         reason = "no edge of it runs on this node, so nobody takes its labels"
         raise NoRollout(model, reason, next_step="agentloop up")
-    told = {"model": model, "version": options.version, "correct": correct, "total": total}
+    told = {"model": model, "version": version, "correct": correct, "total": total}
     if options.json:
         context.print_json(told)
     else:
-        context.print(f"{correct} of {total} answers of {model} {options.version} were right.")
+        context.print(f"{correct} of {total} answers of {model} {version} were right.")
         print(f"Next: agentloop rollout status {model}", file=sys.stderr)
     return 0
 
